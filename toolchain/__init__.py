@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bitwright: from a quantised neural network to hardware, verified bit for bit.
+
+The public Python interface; everything heavy is imported when it is first used::
+
+    import toolchain
+
+    model = toolchain.load_model("models/digits")
+    result = toolchain.build(model, board="ulx3s-85f", until="rtl", out="build/digits")
+    print(result.report["ladder"])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "build": "toolchain.pipeline",
+    "evaluate": "toolchain.pipeline",
+    "load_model": "toolchain.frontends",
+    "Graph": "toolchain.ir",
+    "interpret": "toolchain.ir",
+    "load_graph": "toolchain.ir",
+    "save_graph": "toolchain.ir",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if TYPE_CHECKING:
+    from toolchain.frontends import load_model as load_model
+    from toolchain.ir import Graph as Graph
+    from toolchain.ir import interpret as interpret
+    from toolchain.ir import load_graph as load_graph
+    from toolchain.ir import save_graph as save_graph
+    from toolchain.pipeline import build as build
+    from toolchain.pipeline import evaluate as evaluate
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'toolchain' has no attribute {name!r}")
