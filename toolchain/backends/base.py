@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a backend is: it says what it cannot express, and turns the rest into files. It runs nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol
+
+from toolchain.errors import UnsupportedModel, UsageError
+from toolchain.ir import Graph, Node
+from toolchain.plan import BuildPlan
+from toolchain.target import Target
+
+
+class Backend(Protocol):
+    """The two functions that a backend's package exports."""
+
+    def why_unsupported(self, node: Node, graph: Graph, target: Target) -> str | None:
+        """None if the backend can express this node exactly for the target, else the reason and what to do."""
+
+    def plan(self, graph: Graph, target: Target) -> BuildPlan:
+        """All files of the build. Only called for a graph whose every node is supported."""
+
+
+_BACKENDS = {"rtl": "toolchain.backends.rtl.streaming", "hls4ml": "toolchain.backends.hls4ml"}
+
+
+def backend_names() -> tuple[str, ...]:
+    return tuple(_BACKENDS)
+
+
+def find_backend(name: str) -> Backend:
+    """The backend's package. Raises UsageError for a name that has none."""
+    if name not in _BACKENDS:
+        raise UsageError(f"backend {name!r} is not available; available: {', '.join(_BACKENDS)}")
+    return import_module(_BACKENDS[name])  # type: ignore[return-value]
+
+
+def make_plan(backend: str, graph: Graph, target: Target) -> BuildPlan:
+    """The backend's plan, or UnsupportedModel naming every node that it cannot express."""
+    module = find_backend(backend)
+    reasons = [(node, module.why_unsupported(node, graph, target)) for node in graph.nodes]
+    refused = [f"{node}: {reason}" for node, reason in reasons if reason]
+    if refused:
+        raise UnsupportedModel(f"backend {backend!r} cannot express this network exactly:\n  " + "\n  ".join(refused))
+    return module.plan(graph, target)
