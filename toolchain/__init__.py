@@ -25,7 +25,9 @@ _PUBLIC = {
     "save_graph": "toolchain.ir",
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = [  # the names of _PUBLIC, spelled out for tools that read this file
+    "Graph", "__version__", "build", "evaluate", "interpret", "load_graph", "load_model", "save_graph",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from toolchain.frontends import load_model as load_model

@@ -66,7 +66,13 @@ _ECP5 = {
     "45F": ("45k", {"LUT": 43848, "FF": 43848, "DSP": 72, "block RAM": 108}),
     "85F": ("85k", {"LUT": 83640, "FF": 83640, "DSP": 156, "block RAM": 208}),
 }
-_ECP5_PACKAGES = {"BG256": "CABGA256", "BG381": "CABGA381", "BG554": "CABGA554", "BG756": "CABGA756", "MG285": "CSFBGA285"}
+_ECP5_PACKAGES = {
+    "BG256": "CABGA256",
+    "BG381": "CABGA381",
+    "BG554": "CABGA554",
+    "BG756": "CABGA756",
+    "MG285": "CSFBGA285",
+}
 #: Vendor parts that only the HLS backend names in its projects; checked for their form, since the vendor's tool has the list.
 _VENDOR_PART = re.compile(
     r"(?P<xc7>xc7[akvzs][a-z0-9]+(-[a-z0-9]+)*)|(?P<usplus>xc(ku|vu|zu|au|u)[a-z0-9]+(-[a-z0-9]+)*)|"
@@ -91,7 +97,9 @@ def find_device(part: str) -> Device:
         family = next(name for name, value in vendor.groupdict().items() if value)
         return Device(part.lower(), family)
     nearest = get_close_matches(part.upper(), ecp5_parts(), 3, 0.5)
-    nearest += get_close_matches(part.lower(), ["xc7z020clg400-1", "xcvu13p-flga2577-2-e", "xczu7ev-ffvc1156-2-e"], 2, 0.5)
+    nearest += get_close_matches(
+        part.lower(), ["xc7z020clg400-1", "xcvu13p-flga2577-2-e", "xczu7ev-ffvc1156-2-e"], 2, 0.5
+    )
     hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
     raise BoardError(
         f"part {part!r} is not known{hint}. Known: ECP5 ordering codes such as LFE5U-85F-6BG381C (all stages), and AMD and "
@@ -124,4 +132,6 @@ def find_board(name: str) -> Board:
             folder=path.parent,
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise BoardError(f"{path}: {type(error).__name__}: {error}; see boards/README.md for what a board declares") from None
+        raise BoardError(
+            f"{path}: {type(error).__name__}: {error}; see boards/README.md for what a board declares"
+        ) from None

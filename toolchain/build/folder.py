@@ -134,7 +134,12 @@ class BuildFolder:
             )
 
     def stage(
-        self, name: str, key: Mapping[str, Any], work: Callable[[Path], dict[str, Any]], *, keep: Callable[[Path], bool] | None = None
+        self,
+        name: str,
+        key: Mapping[str, Any],
+        work: Callable[[Path], dict[str, Any]],
+        *,
+        keep: Callable[[Path], bool] | None = None,
     ) -> StageResult:
         """Return the stage's result, from an earlier run if its key and files are unchanged, else by running `work`.
 

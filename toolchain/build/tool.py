@@ -47,7 +47,9 @@ class Tool:
         """Where the tool is; raises ToolNotFound with the remedy if it is not installed."""
         found = self.find()
         if found is None:
-            raise ToolNotFound(f"{self.name} is not installed; without it: {self.lost}. Install it with: {self.install}")
+            raise ToolNotFound(
+                f"{self.name} is not installed; without it: {self.lost}. Install it with: {self.install}"
+            )
         return found
 
 
@@ -83,7 +85,12 @@ def program(name: str, version_arguments: tuple[str, ...], version_pattern: str)
             return None
         try:
             answer = subprocess.run(
-                [path, *version_arguments], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False
+                [path, *version_arguments],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                stdin=subprocess.DEVNULL,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None

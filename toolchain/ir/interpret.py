@@ -38,7 +38,8 @@ def interpret(
     widest = max(graph.types[node.name].size for node in graph.nodes)
     step = max(1, _CHUNK_ELEMENTS // widest)
     results: dict[str, np.ndarray] = {
-        name: np.empty((batch, *graph.types[name].shape), dtype=storage_dtype(graph.types[name].element)) for name in wanted
+        name: np.empty((batch, *graph.types[name].shape), dtype=storage_dtype(graph.types[name].element))
+        for name in wanted
     }
     last_use = {name: node.name for node in graph.nodes for name in node.inputs}
     for start in range(0, batch, step):
@@ -120,7 +121,9 @@ def quantise_input(node: Node, values: np.ndarray) -> QuantisedInput:
     real = array.astype(np.float64)
     if not np.isfinite(real).all():
         position = tuple(int(i) for i in np.argwhere(~np.isfinite(real))[0])
-        raise InputError(f"input {node.name!r}: sample {position[0]} holds {real[position]} at index {list(position[1:])}")
+        raise InputError(
+            f"input {node.name!r}: sample {position[0]} holds {real[position]} at index {list(position[1:])}"
+        )
     steps = (real - operation.offset) / operation.scale * 2.0**element.fraction
     rounded = _round_real(steps, operation.rounding)
     outside = (rounded < element.minimum) | (rounded > element.maximum)

@@ -54,7 +54,8 @@ class Operation(ABC):
     @property
     def parameters(self) -> int:
         """Number of constants (weights, biases, thresholds) held."""
-        return sum(v.size for f in dataclasses.fields(self) if isinstance(v := getattr(self, f.name), np.ndarray))  # type: ignore[arg-type]
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return sum(value.size for value in values if isinstance(value, np.ndarray))
 
 
 OperationClass = TypeVar("OperationClass", bound=type[Operation])
@@ -97,10 +98,8 @@ def constant(values: Any, dimensions: int, label: str) -> np.ndarray:
     elif array.dtype == object:
         if any(type(v) is not int for v in array.ravel()):
             raise SpecViolation(f"{label} must be integers")
-        if all(-INT64_EXACT <= v < INT64_EXACT for v in array.ravel()):
-            array = array.astype(np.int64)
-        else:
-            array = array.copy()
+        fits = all(-INT64_EXACT <= v < INT64_EXACT for v in array.ravel())
+        array = array.astype(np.int64) if fits else array.copy()
     else:
         raise SpecViolation(f"{label} must be integers, found an array of {array.dtype}")
     if array.ndim != dimensions or array.size == 0:

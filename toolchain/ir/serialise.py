@@ -53,17 +53,21 @@ def _encode(value: Any, arrays: list[np.ndarray]) -> Any:
 
 def _describe(graph: Graph) -> tuple[dict[str, Any], list[np.ndarray]]:
     arrays: list[np.ndarray] = []
+
+    def fields(value: Any) -> dict[str, Any]:
+        return {field.name: _encode(getattr(value, field.name), arrays) for field in dataclasses.fields(value)}
+
     nodes = [
         {
             "name": node.name,
             "operation": node.operation.kind,
-            "fields": {f.name: _encode(getattr(node.operation, f.name), arrays) for f in dataclasses.fields(node.operation)},  # type: ignore[arg-type]
+            "fields": fields(node.operation),
             "inputs": list(node.inputs),
             "source": node.source,
         }
         for node in graph.nodes
     ]
-    outputs = [{f.name: _encode(getattr(o, f.name), arrays) for f in dataclasses.fields(o)} for o in graph.outputs]
+    outputs = [fields(output) for output in graph.outputs]
     return {"format": FORMAT, "version": VERSION, "name": graph.name, "nodes": nodes, "outputs": outputs}, arrays
 
 
@@ -96,8 +100,8 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> Path:
                 member.compress_type = zipfile.ZIP_DEFLATED
                 member.external_attr = 0o644 << 16
                 archive.writestr(member, content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -45,7 +45,11 @@ def check(graph: Graph) -> Graph:
         channels = types[output.tensor].channels
         for label, values in (("scale", output.scale), ("offset", output.offset)):
             if len(values) not in (1, channels):
-                raise SpecViolation(f"output {output.name!r}: {label} has {len(values)} entries; allowed: 1 or {channels}")
+                raise SpecViolation(
+                    f"output {output.name!r}: {label} has {len(values)} entries; allowed: 1 or {channels}"
+                )
             if not all(isfinite(v) for v in values) or (label == "scale" and min(values) <= 0):
-                raise SpecViolation(f"output {output.name!r}: {label} must be finite{' and positive' * (label == 'scale')}")
+                raise SpecViolation(
+                    f"output {output.name!r}: {label} must be finite{' and positive' * (label == 'scale')}"
+                )
     return graph

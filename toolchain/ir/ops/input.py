@@ -45,7 +45,9 @@ class Input(Operation):
 
     def infer(self, *inputs: TensorType) -> TensorType:
         if not (isfinite(self.scale) and self.scale > 0 and isfinite(self.offset)):
-            raise SpecViolation(f"scale must be finite and positive and offset finite, found {self.scale}, {self.offset}")
+            raise SpecViolation(
+                f"scale must be finite and positive and offset finite, found {self.scale}, {self.offset}"
+            )
         return TensorType(self.shape, self.element)
 
     def evaluate(self, *inputs: np.ndarray, types: tuple[TensorType, ...]) -> np.ndarray:

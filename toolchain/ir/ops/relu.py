@@ -40,7 +40,9 @@ class Relu(Operation):
         if self.upper_bound is not None and self.upper_bound < 0:
             raise SpecViolation(f"upper_bound must be None or at least 0, found {self.upper_bound}")
         low, high = (int(v) for v in self._apply(np.array([x.element.minimum, x.element.maximum], dtype=object)))
-        return TensorType(x.shape, IntegerType.spanning(low, high, x.element.fraction + (self.negative_slope_shift or 0)))
+        return TensorType(
+            x.shape, IntegerType.spanning(low, high, x.element.fraction + (self.negative_slope_shift or 0))
+        )
 
     def evaluate(self, *inputs: np.ndarray, types: tuple[TensorType, ...]) -> np.ndarray:
         (x,), (x_type,) = inputs, types

@@ -74,6 +74,7 @@ class Requantise(Operation):
         narrow = (TensorType((3,), IntegerType(False, 6, 6)),)
         yield cls(IntegerType(False, 3, 3), Rounding.HALF_UP, Overflow.SATURATE_ZERO), narrow
         yield cls(IntegerType(True, 3, 3), Rounding.HALF_EVEN, Overflow.WRAP), narrow
-        yield cls(IntegerType(True, 20, 10), Rounding.HALF_EVEN, Overflow.SATURATE), (
-            TensorType((2,), IntegerType(True, 80, 60)),
+        yield (
+            cls(IntegerType(True, 20, 10), Rounding.HALF_EVEN, Overflow.SATURATE),
+            (TensorType((2,), IntegerType(True, 80, 60)),),
         )

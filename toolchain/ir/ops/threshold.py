@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, constant, operation, stored, storage_dtype
+from toolchain.ir.operation import Operation, constant, operation, storage_dtype, stored
 from toolchain.ir.types import IntegerType, TensorType
 
 
@@ -34,7 +34,9 @@ class Threshold(Operation):
         (x,) = inputs
         rows, count = self.thresholds.shape
         if rows not in (1, x.channels):
-            raise SpecViolation(f"thresholds have {rows} channels, the input's last axis has {x.channels}; allowed: 1 or that")
+            raise SpecViolation(
+                f"thresholds have {rows} channels, the input's last axis has {x.channels}; allowed: 1 or that"
+            )
         if (self.thresholds[:, 1:] < self.thresholds[:, :-1]).any():
             raise SpecViolation("thresholds must ascend along their last axis")
         lowest = int((self.thresholds <= x.element.minimum).sum(axis=1).min())
