@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Produces, for every channel, OUTPUT_OFFSET plus the number of those THRESHOLD_COUNT thresholds of the channel that are
+// not larger than the channel's number.
+//
+//   Equation    y[c] = OUTPUT_OFFSET + #{ t : threshold[c][t] <= x[c] }, of which OUTPUT_WIDTH bits are kept;
+//               channel c = beat * PE + lane
+//   Input       a beat is accepted in a cycle iff fewer than L + 1 beats accepted in earlier cycles are still inside
+//   Latency     L = N + 2 if CHANNELS / PE <= 64, else L = N + 3, with N = ceil(log2(THRESHOLD_COUNT + 1)): a beat accepted
+//               in cycle t is offered from cycle t + L, or from the cycle after the beat before it was taken if that is
+//               later
+//   Throughput  one beat a cycle
+//   Reset       the next beat accepted is beat 0 of a frame; beats under way are dropped; data is not reset
+//
+// A binary search in the ascending list, one comparator a lane and level, one level a cycle: the count is found bit by bit
+// from the highest, bit j being set iff threshold number (bits so far) + 2**j - 1 is not larger than x. With few beats a
+// frame every level looks its one threshold up in a table of LUTs; with many, the whole word is read from a (block)
+// memory, and every level passes on the half of it that is still needed.
+`default_nettype none
+
+module threshold #(
+  parameter int unsigned CHANNELS        = 4,     // numbers a frame
+  parameter int unsigned PE              = 1,     // numbers a beat; divides CHANNELS
+  parameter int unsigned INPUT_WIDTH     = 8,     // bits of a number
+  parameter bit          INPUT_SIGNED    = 1'b1,  // numbers are two's complement
+  parameter int unsigned THRESHOLD_COUNT = 3,     // thresholds a channel, ascending; equal ones allowed
+  parameter int unsigned THRESHOLD_WIDTH = 8,     // bits of a threshold, two's complement
+  parameter int unsigned OUTPUT_WIDTH    = 2,     // bits of an output
+  parameter int          OUTPUT_OFFSET   = 0,     // output for a number below all thresholds
+  // Word beat: threshold t of lane p at bit (p * THRESHOLD_COUNT + t) * THRESHOLD_WIDTH; one hexadecimal word a line.
+  parameter              THRESHOLD_FILE  = ""
+) (
+  input  wire logic                       clk,
+  input  wire logic                       rst,
+  input  wire logic [PE*INPUT_WIDTH-1:0]  s_axis_tdata,
+  input  wire logic                       s_axis_tvalid,
+  output logic                            s_axis_tready,
+  output logic [PE*OUTPUT_WIDTH-1:0]      m_axis_tdata,
+  output logic                            m_axis_tvalid,
+  input  wire logic                       m_axis_tready
+);
+  if (PE < 1 || CHANNELS < 1 || CHANNELS % PE != 0) begin : g_check_folding
+    $fatal(1, "%m: PE must divide CHANNELS; got %0d and %0d", PE, CHANNELS);
+  end
+  if (INPUT_WIDTH < 1 || OUTPUT_WIDTH < 1 || THRESHOLD_COUNT < 1 || THRESHOLD_WIDTH < 1) begin : g_check_widths
+    $fatal(1, "%m: INPUT_WIDTH, OUTPUT_WIDTH, THRESHOLD_COUNT, THRESHOLD_WIDTH must be at least 1; got %0d, %0d, %0d, %0d",
+           INPUT_WIDTH, OUTPUT_WIDTH, THRESHOLD_COUNT, THRESHOLD_WIDTH);
+  end
+
+  localparam int unsigned CF         = CHANNELS / PE;
+  localparam int unsigned CF_WIDTH   = (CF > 1) ? $clog2(CF) : 1;
+  localparam int unsigned LEVELS     = $clog2(THRESHOLD_COUNT + 1);
+  localparam int unsigned PLACES     = 2**LEVELS - 1;  // of which THRESHOLD_COUNT are in use
+  localparam int unsigned WORD_WIDTH = PE * THRESHOLD_COUNT * THRESHOLD_WIDTH;
+
+  // Cycles from acceptance to the first comparison, and to the result.
+  localparam bit          TABLES        = CF <= 64;
+  localparam int unsigned FIRST_CYCLE   = TABLES ? 1 : 2;
+  localparam int unsigned RESULT_CYCLE  = FIRST_CYCLE + LEVELS - 1;
+  localparam int unsigned SLOTS         = RESULT_CYCLE + 3;
+
+  localparam int unsigned SIGNED_WIDTH  = INPUT_WIDTH + (INPUT_SIGNED ? 0 : 1);
+  localparam int unsigned COMPARE_WIDTH = (SIGNED_WIDTH > THRESHOLD_WIDTH) ? SIGNED_WIDTH : THRESHOLD_WIDTH;
+
+  // ---- Beats -------------------------------------------------------------------------------------------------------
+  logic [CF_WIDTH-1:0] beat;
+  logic                accept;
+  assign accept = s_axis_tvalid && s_axis_tready;
+  always_ff @(posedge clk) begin
+    if (accept) beat <= (beat == CF_WIDTH'(CF - 1)) ? '0 : beat + 1'b1;
+    if (rst) beat <= '0;
+  end
+
+  logic [RESULT_CYCLE:1] active;  // bit k: a beat was accepted k cycles ago
+  if (RESULT_CYCLE > 1) begin : g_under_way
+    always_ff @(posedge clk) begin
+      active <= {active[RESULT_CYCLE-1:1], accept};
+      if (rst) active <= '0;
+    end
+  end else begin : g_one_cycle
+    always_ff @(posedge clk) active <= !rst && accept;
+  end
+
+  // ---- Memory ------------------------------------------------------------------------------------------------------
+  logic [WORD_WIDTH-1:0] word;  // belongs to the cycle FIRST_CYCLE - 1 (tables) or FIRST_CYCLE (memory) after acceptance
+  if (TABLES) begin : g_tables
+    logic [WORD_WIDTH-1:0] memory [CF];
+    initial $readmemh(THRESHOLD_FILE, memory);
+    assign word = memory[beat];
+  end else begin : g_memory
+    constant_memory #(
+      .DATA_WIDTH(WORD_WIDTH),
+      .DEPTH     (CF),
+      .FILE      (THRESHOLD_FILE)
+    ) u_constant_memory (
+      .clk    (clk),
+      .address(beat),
+      .data   (word)
+    );
+  end
+
+  // ---- Search ------------------------------------------------------------------------------------------------------
+  logic [PE*OUTPUT_WIDTH-1:0] results;
+  for (genvar p = 0; p < PE; p++) begin : g_lane
+    // The list, filled up to PLACES; a place that is not in use counts as larger than any number.
+    logic [PLACES*THRESHOLD_WIDTH-1:0] list;
+    logic [PLACES-1:0]                 in_use;
+    assign list   = (PLACES*THRESHOLD_WIDTH)'(
+        word[p*THRESHOLD_COUNT*THRESHOLD_WIDTH +: THRESHOLD_COUNT*THRESHOLD_WIDTH]);
+    assign in_use = PLACES'({THRESHOLD_COUNT{1'b1}});
+
+    logic signed [SIGNED_WIDTH-1:0] element;
+    if (INPUT_SIGNED) begin : g_signed
+      assign element = s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH];
+    end else begin : g_unsigned
+      assign element = {1'b0, s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH]};
+    end
+    logic signed [SIGNED_WIDTH-1:0] arrived;  // FIRST_CYCLE - 1 cycles after acceptance
+    if (TABLES) begin : g_at_once
+      assign arrived = element;
+    end else begin : g_delayed
+      always_ff @(posedge clk) arrived <= element;
+    end
+
+    // Level k finds bit LEVELS - 1 - k of the count, among 2**(LEVELS - k) - 1 places.
+    for (genvar k = 0; k < LEVELS; k++) begin : g_level
+      localparam int unsigned HERE   = 2**(LEVELS - k) - 1;
+      localparam int unsigned MIDDLE = HERE / 2;
+      logic signed [SIGNED_WIDTH-1:0]   number;
+      logic [HERE*THRESHOLD_WIDTH-1:0]  places;
+      logic [HERE-1:0]                  used;
+      logic signed [THRESHOLD_WIDTH-1:0] middle;
+      logic                             reached;
+      logic [k:0]                       count;
+      assign middle  = places[MIDDLE*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
+      assign reached = used[MIDDLE] && COMPARE_WIDTH'(middle) <= COMPARE_WIDTH'(number);
+      if (k == 0) begin : g_first
+        always_ff @(posedge clk) number <= arrived;
+        if (TABLES) begin : g_register
+          always_ff @(posedge clk) places <= list;
+        end else begin : g_wire
+          assign places = list;
+        end
+        assign used  = in_use;
+        assign count = reached;
+      end else begin : g_next
+        localparam int unsigned BEFORE = 2**(LEVELS - k + 1) - 1;
+        logic [k-1:0] before_count;
+        always_ff @(posedge clk) begin
+          number <= g_level[k-1].number;
+          before_count <= g_level[k-1].count;
+          places <= g_level[k-1].reached ? g_level[k-1].places[BEFORE*THRESHOLD_WIDTH-1 -: HERE*THRESHOLD_WIDTH]
+                                         : g_level[k-1].places[0 +: HERE*THRESHOLD_WIDTH];
+          used   <= g_level[k-1].reached ? g_level[k-1].used[BEFORE-1 -: HERE] : g_level[k-1].used[0 +: HERE];
+        end
+        assign count = {before_count, reached};
+      end
+    end
+    /* verilator lint_off UNUSEDSIGNAL */  // the output may keep fewer bits than the count has
+    logic [LEVELS-1:0] count;
+    /* verilator lint_on UNUSEDSIGNAL */
+    assign count = g_level[LEVELS-1].count;
+    assign results[p*OUTPUT_WIDTH +: OUTPUT_WIDTH] = OUTPUT_WIDTH'(count) + OUTPUT_WIDTH'(OUTPUT_OFFSET);
+  end
+
+  result_queue #(
+    .DATA_WIDTH(PE * OUTPUT_WIDTH),
+    .SLOTS     (SLOTS)
+  ) u_result_queue (
+    .clk          (clk),
+    .rst          (rst),
+    .reserve      (accept),
+    .available    (s_axis_tready),
+    .result_valid (active[RESULT_CYCLE]),
+    .result_data  (results),
+    .m_axis_tdata (m_axis_tdata),
+    .m_axis_tvalid(m_axis_tvalid),
+    .m_axis_tready(m_axis_tready)
+  );
+endmodule
+
+`default_nettype wire
