@@ -45,7 +45,9 @@ class AddBias(Operation):
         (x,), (x_type,) = inputs, types
         result = self.infer(x_type).element
         input_shift, bias_shift = self.shifts(x_type.element)
-        bound = (x_type.element.magnitude << input_shift) + (int(np.abs(self.bias).max()) << bias_shift)
+        bound = (x_type.element.magnitude << input_shift) + (
+            max(-int(self.bias.min()), int(self.bias.max())) << bias_shift
+        )
         return stored((working(x, bound) << input_shift) + (working(self.bias, bound) << bias_shift), result)
 
     @classmethod

@@ -43,6 +43,13 @@ class Dense(Operation):
         """The narrowest type that holds all weights."""
         return IntegerType.spanning(int(self.weights.min()), int(self.weights.max()), self.weight_fraction)
 
+    @cached_property
+    def largest_sum(self) -> int:
+        """Largest sum of the absolute weights of one output, at least 1."""
+        magnitude = self.weight_type.magnitude
+        absolute = np.abs(working(self.weights, magnitude * self.weights.shape[0]))
+        return max(1, int(absolute.sum(axis=0).max()))
+
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
         if x.channels != self.weights.shape[0]:
@@ -53,8 +60,7 @@ class Dense(Operation):
 
     def reachable(self, element: IntegerType) -> tuple[list[int], list[int]]:
         """(lowest, highest) sum of each output for inputs anywhere in `element`'s interval."""
-        bound = int(np.abs(self.weights).sum(axis=0).max()) * max(1, element.magnitude)
-        weights = working(self.weights, bound)
+        weights = working(self.weights, self.largest_sum * max(1, element.magnitude))
         positive = np.where(weights > 0, weights, 0).sum(axis=0)
         negative = np.where(weights < 0, weights, 0).sum(axis=0)
         low = positive * element.minimum + negative * element.maximum
@@ -65,8 +71,7 @@ class Dense(Operation):
         (x,), (x_type,) = inputs, types
         result = self.infer(x_type).element
         # No partial sum, in whatever order, exceeds this.
-        absolute = np.abs(working(self.weights, int(np.abs(self.weights).max()) * self.weights.shape[0]))
-        bound = max(1, int(absolute.sum(axis=0).max())) * x_type.element.magnitude
+        bound = self.largest_sum * x_type.element.magnitude
         if bound <= FLOAT64_EXACT:
             dtype = np.float32 if bound <= FLOAT32_EXACT else np.float64
             return stored(x.astype(dtype) @ self.weights.astype(dtype), result)
