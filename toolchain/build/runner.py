@@ -49,6 +49,8 @@ def run(
     with another status than 0 or outlasts `timeout_s` seconds; the whole process group is then stopped.
     """
     arguments = [os.fspath(part) for part in command]
+    if _stopping.is_set():
+        raise KeyboardInterrupt
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     status: int | None
@@ -90,8 +92,16 @@ def run(
     raise BuildFailed(message, command=arguments, status=status, log=log, last_lines=_tail(log))
 
 
+def allow() -> None:
+    """Let processes be started (again), at the beginning of a build."""
+    _stopping.clear()
+
+
 def stop_all() -> None:
-    """Stop every process started here that still runs (on Ctrl-C); waiting calls then raise KeyboardInterrupt."""
+    """Stop every process started here that still runs and let none be started until `allow()`.
+
+    Calls that wait for one then raise KeyboardInterrupt, in whatever thread they are.
+    """
     _stopping.set()
     with _RUNNING_LOCK:
         running = list(_RUNNING)

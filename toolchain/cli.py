@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `bitwright`. Only click is imported at start; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from toolchain import __version__
+from toolchain.errors import ToolchainError, UsageError
+
+_STAGES = ("graph", "hls", "rtl", "netlist", "bitstream")
+_INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """Shows the commands in the order of a user's work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _examples(*lines: str) -> str:
+    """Help text that click must not re-wrap."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=_examples(
+        "bitwright build digits --board ulx3s-85f --out build/digits   from a trained model to a bitstream and a report",
+        "bitwright build my_model.h5 --until rtl --out build/mine      RTL, verified in simulation",
+        "bitwright evaluate my_model.onnx --vectors v.npz --out y.npz  what the integer graph computes",
+        "bitwright doctor                                              which tools are there, and what is lost without them",
+    ),
+)
+@click.version_option(__version__, "-V", "--version", prog_name="bitwright")
+def bitwright() -> None:
+    """From a quantised neural network (QKeras, Brevitas, QONNX) to FPGA hardware, verified bit for bit."""
+
+
+_model_argument = click.argument("model", metavar="MODEL")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as JSON.")
+_input_type_option = click.option(
+    "--input-type",
+    metavar="TYPE",
+    help="Type of the input, for a model that does not quantise its own: 'fixed<16,6>', 'ufixed<8,0>', 'uint8'.",
+)
+
+
+@bitwright.command(
+    epilog=_examples(
+        "bitwright build digits --board ulx3s-85f --out build/digits",
+        "bitwright build models/digits_brevitas --until rtl --out build/brevitas",
+        "bitwright build model.h5 --backend hls4ml --part xcvu13p-flga2577-2-e --out build/hls",
+        "bitwright build model.onnx --vectors held_out.npz --cycles-per-frame 16 --out build/fast",
+    )
+)
+@_model_argument
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder of this build.")
+@click.option("--board", metavar="NAME", help="Board to build for; `bitwright boards` lists them.")
+@click.option("--part", metavar="PART", help="FPGA part, where no board is meant.")
+@click.option(
+    "--backend",
+    type=click.Choice(["rtl", "hls4ml", "finn"]),
+    default="rtl",
+    show_default=True,
+    help="rtl: the project's own streaming SystemVerilog. hls4ml: HLS C++.",
+)
+@click.option(
+    "--until",
+    type=click.Choice(_STAGES),
+    help="Last stage. Default: bitstream with --board, netlist with an ECP5 --part, else rtl; hls for hls4ml.",
+)
+@click.option("--vectors", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs x and labels y_true.")
+@_input_type_option
+@click.option(
+    "--output",
+    type=click.Choice(["auto", "class", "logits"]),
+    default="auto",
+    show_default=True,
+    help="What the hardware gives out; auto: the class where the model is a classifier.",
+)
+@click.option("--cycles-per-frame", type=click.IntRange(min=1), metavar="N", help="Largest clock cycles a layer may take.")
+@click.option("--clock-mhz", type=click.FloatRange(min=1.0), metavar="F", help="Clock to aim for. Default: the board's.")
+@click.option(
+    "--bulk-vectors",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    metavar="N",
+    help="Vectors of the bulk RTL simulation (rung 3).",
+)
+@click.option("--skip-rung", type=click.IntRange(2, 5), multiple=True, help="Leave a rung of the ladder out; repeatable.")
+@click.option("--no-measure", is_flag=True, help="Do not time this machine's processors.")
+@_json_option
+def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_measure: bool, **options: Any) -> None:
+    """Build hardware for MODEL and verify it at every step.
+
+    MODEL is a model file (.h5, .keras, .onnx, .bitwright), a folder with a model.toml, or the name of a bundled model.
+    Finished stages are kept in DIR: the same command again resumes, or returns at once if nothing has changed.
+    DIR/report.html is the page to look at, DIR/report.json the same for programs.
+    """
+    from toolchain.pipeline import build as run_build
+
+    with _progress() as progress:
+        result = run_build(
+            model, out=out, skip_rungs=skip_rung, measure=not no_measure, progress=progress, **options
+        )
+    if as_json:
+        _print_json(result.report)
+        return
+    from toolchain.report.terminal import print_report
+
+    print_report(result.folder)
+
+
+@bitwright.command(epilog=_examples("bitwright evaluate digits --vectors models/digits/vectors.npz --out y.npz"))
+@_model_argument
+@click.option("--vectors", required=True, type=click.Path(path_type=Path), metavar="FILE.npz", help="x, and y_true.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.npz", help="Result file.")
+@_input_type_option
+@_json_option
+def evaluate(model: str, vectors: Path, out: Path, input_type: str | None, as_json: bool) -> None:
+    """Run the integer graph of MODEL on the array x (real values) and write y, y_integer and the output's type.
+
+    y is real (float64), y_integer the exact integers, y_type their type as text; y_class the class where y_true is given.
+    """
+    from toolchain.pipeline import evaluate as run_evaluate
+
+    with _progress() as progress:
+        summary = run_evaluate(model, vectors=vectors, out=out, input_type=input_type, progress=progress)
+    if as_json:
+        _print_json(summary)
+        return
+    click.echo(f"{summary['vectors']} vectors, output type {', '.join(summary['types'].values())}, written to {out}")
+    if summary["saturated_inputs"]:
+        click.echo(f"{summary['saturated_inputs']} input values were saturated by the model's own input quantiser")
+    if summary["accuracy"] is not None:
+        click.echo(f"accuracy {100 * summary['accuracy']:.2f} %")
+
+
+@bitwright.command(epilog=_examples("bitwright compare build/digits build/digits_brevitas"))
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_json_option
+def compare(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Put the reports of several builds side by side."""
+    from toolchain.report.compare import compare_reports, print_comparison
+
+    comparison = compare_reports(folders)
+    if as_json:
+        _print_json(comparison)
+    else:
+        print_comparison(comparison)
+
+
+@bitwright.command()
+@_json_option
+def boards(as_json: bool) -> None:
+    """List the boards that a bitstream can be built for."""
+    from toolchain.target import board_names, find_board
+
+    found = [find_board(name) for name in board_names()]
+    rows = [
+        {"name": b.name, "part": b.device.part, "core_clock_mhz": b.core_clock_mhz, "description": b.description}
+        for b in found
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['name']:<16} {row['part']:<22} {row['core_clock_mhz']:>6g} MHz  {row['description']}")
+
+
+@bitwright.command()
+@_json_option
+def doctor(as_json: bool) -> None:
+    """List each tool, its version, where it was found, and what is lost without it. Status 4 if one is missing."""
+    from toolchain.build.tool import all_tools
+
+    rows = []
+    for tool in all_tools():
+        found = tool.find()
+        rows.append(
+            {
+                "name": tool.name,
+                "found": found is not None,
+                "version": found.version if found else None,
+                "location": found.location if found else None,
+                "lost_without": tool.lost,
+                "install": tool.install,
+            }
+        )
+    missing = [row for row in rows if not row["found"]]
+    if as_json:
+        _print_json({"version": __version__, "tools": rows})
+    else:
+        _print_doctor(rows, len(missing))
+    if missing:
+        sys.exit(4)
+
+
+def _print_doctor(rows: Sequence[dict[str, Any]], missing: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("tool", "version", "where", "what needs it", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        where = row["location"] if row["found"] else f"MISSING; install: {row['install']}"
+        cells = [row["name"], row["version"] or "-", where, row["lost_without"]]
+        table.add_row(*(escape(str(cell)) for cell in cells), style=None if row["found"] else "red")
+    Console(soft_wrap=False).print(table)
+    click.echo(f"\n{len(rows) - missing} of {len(rows)} tools found" + ("" if not missing else f", {missing} missing"))
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _progress() -> Any:
+    from toolchain.progress import console_progress
+
+    return console_progress()
+
+
+def _fail(error: ToolchainError, as_json: bool) -> NoReturn:
+    if as_json:
+        _print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+    click.echo(f"bitwright: {error}", err=True)
+    sys.exit(error.exit_status)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: every error a user can cause is one message and a status, without a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        bitwright.main(args=given, prog_name="bitwright", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        if "--json" in given:
+            _print_json({"error": {"type": "UsageError", "message": error.format_message()}})
+        error.show()
+        sys.exit(UsageError.exit_status)
+    except ToolchainError as error:
+        _fail(error, "--json" in given)
+    except BrokenPipeError:
+        _leave(1)
+    except (KeyboardInterrupt, click.Abort):
+        from toolchain.build.runner import stop_all
+
+        stop_all()
+        click.echo("bitwright: stopped; finished stages are kept, the same command resumes", err=True)
+        _leave(_INTERRUPTED)
+    except MemoryError:
+        click.echo("bitwright: out of memory; close other programs or build on a larger machine", err=True)
+        _leave(1)
+    except Exception as error:
+        if os.environ.get("BITWRIGHT_TRACEBACK"):
+            raise
+        click.echo(
+            f"bitwright: internal error, please report it: {type(error).__name__}: {error}\n"
+            "Set BITWRIGHT_TRACEBACK=1 to see where it happened.",
+            err=True,
+        )
+        _leave(70)
+
+
+def _leave(status: int) -> NoReturn:
+    """Leave without waiting for worker threads, which may sit in compiled code."""
+    _flush: Callable[[], None]
+    for _flush in (sys.stdout.flush, sys.stderr.flush):
+        try:
+            _flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
