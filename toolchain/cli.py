@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,8 +89,12 @@ _input_type_option = click.option(
     show_default=True,
     help="What the hardware gives out; auto: the class where the model is a classifier.",
 )
-@click.option("--cycles-per-frame", type=click.IntRange(min=1), metavar="N", help="Largest clock cycles a layer may take.")
-@click.option("--clock-mhz", type=click.FloatRange(min=1.0), metavar="F", help="Clock to aim for. Default: the board's.")
+@click.option(
+    "--cycles-per-frame", type=click.IntRange(min=1), metavar="N", help="Largest clock cycles a layer may take."
+)
+@click.option(
+    "--clock-mhz", type=click.FloatRange(min=1.0), metavar="F", help="Clock to aim for. Default: the board's."
+)
 @click.option(
     "--bulk-vectors",
     type=click.IntRange(min=1),
@@ -98,7 +103,9 @@ _input_type_option = click.option(
     metavar="N",
     help="Vectors of the bulk RTL simulation (rung 3).",
 )
-@click.option("--skip-rung", type=click.IntRange(2, 5), multiple=True, help="Leave a rung of the ladder out; repeatable.")
+@click.option(
+    "--skip-rung", type=click.IntRange(2, 5), multiple=True, help="Leave a rung of the ladder out; repeatable."
+)
 @click.option("--no-measure", is_flag=True, help="Do not time this machine's processors.")
 @_json_option
 def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_measure: bool, **options: Any) -> None:
@@ -111,9 +118,7 @@ def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_m
     from toolchain.pipeline import build as run_build
 
     with _progress() as progress:
-        result = run_build(
-            model, out=out, skip_rungs=skip_rung, measure=not no_measure, progress=progress, **options
-        )
+        result = run_build(model, out=out, skip_rungs=skip_rung, measure=not no_measure, progress=progress, **options)
     if as_json:
         _print_json(result.report)
         return
@@ -276,12 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _leave(status: int) -> NoReturn:
     """Leave without waiting for worker threads, which may sit in compiled code."""
-    _flush: Callable[[], None]
-    for _flush in (sys.stdout.flush, sys.stderr.flush):
-        try:
-            _flush()
-        except (OSError, ValueError):
-            pass
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     os._exit(status)
 
 

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build folders: stages appear whole or not at all, reruns resume, damage is noticed, nobody else's folder is touched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolchain.build.folder import BuildFolder
+from toolchain.errors import InputError, UsageError
+
+
+class Work:
+    """Counts its runs and writes one file."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, folder: Path) -> dict[str, Any]:
+        self.runs += 1
+        (folder / "sub").mkdir()
+        (folder / "sub" / "artefact.txt").write_text("whole")
+        (folder / "rubbish.o").write_text("object")
+        return {"answer": 42}
+
+
+def test_a_finished_stage_is_not_run_again(tmp_path: Path) -> None:
+    work = Work()
+    with BuildFolder(tmp_path / "b", "m").open() as folder:
+        first = folder.stage("rtl", {"a": 1}, work)
+        second = folder.stage("rtl", {"a": 1}, work)
+        assert (work.runs, first.cached, second.cached, second.facts) == (1, False, True, {"answer": 42})
+        third = folder.stage("rtl", {"a": 2}, work)
+        assert (work.runs, third.cached) == (2, False)
+
+
+def test_only_what_is_kept_stays(tmp_path: Path) -> None:
+    with BuildFolder(tmp_path / "b", "m").open() as folder:
+        result = folder.stage("rtl", {}, Work(), keep=lambda path: path.suffix == ".txt")
+        assert sorted(p.name for p in result.folder.rglob("*") if p.is_file()) == ["artefact.txt", "stage.json"]
+        assert folder.stage("rtl", {}, Work()).cached
+
+
+@pytest.mark.parametrize("damage", ["change", "truncate", "remove", "add", "record"])
+def test_a_damaged_stage_is_run_again(tmp_path: Path, damage: str) -> None:
+    work = Work()
+    with BuildFolder(tmp_path / "b", "m").open() as folder:
+        result = folder.stage("rtl", {}, work)
+        artefact = result.folder / "sub" / "artefact.txt"
+        match damage:
+            case "change":
+                artefact.write_text("wh0le")
+            case "truncate":
+                artefact.write_text("")
+            case "remove":
+                artefact.unlink()
+            case "add":
+                (result.folder / "other.txt").write_text("")
+            case "record":
+                (result.folder / "stage.json").write_text("{")
+        assert not folder.stage("rtl", {}, work).cached
+        assert artefact.read_text() == "whole"
+
+
+def test_a_failed_stage_leaves_the_earlier_one_and_its_log(tmp_path: Path) -> None:
+    def fails(folder: Path) -> dict[str, Any]:
+        (folder / "tool.log").write_text("what went wrong")
+        raise RuntimeError
+
+    with BuildFolder(tmp_path / "b", "m").open() as folder:
+        folder.stage("rtl", {"a": 1}, Work())
+        with pytest.raises(RuntimeError):
+            folder.stage("rtl", {"a": 2}, fails)
+        assert (tmp_path / "b/rtl/sub/artefact.txt").read_text() == "whole"
+        assert (tmp_path / "b/.partial/rtl/tool.log").read_text() == "what went wrong"
+        assert folder.stage("rtl", {"a": 1}, Work()).cached
+        assert not folder.stage("rtl", {"a": 2}, Work()).cached
+
+
+def test_other_models_and_other_peoples_folders(tmp_path: Path) -> None:
+    with BuildFolder(tmp_path / "b", "first").open():
+        pass
+    with pytest.raises(UsageError) as caught, BuildFolder(tmp_path / "b", "second").open():
+        pass
+    assert str(caught.value) == (
+        f"output folder {tmp_path}/b holds the build of model 'first', not of 'second'; "
+        "give --out another folder, or remove this one first"
+    )
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("precious")
+    with (
+        pytest.raises(UsageError, match="is not empty and was not made by bitwright"),
+        BuildFolder(tmp_path / "thesis", "m").open(),
+    ):
+        pass
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is not a folder"), BuildFolder(tmp_path / "file", "m").open():
+        pass
+
+
+def test_a_read_only_parent(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        # Root writes anywhere; a parent below a file cannot be made by anybody.
+        (tmp_path / "file").write_text("")
+        with pytest.raises((InputError, UsageError)), BuildFolder(tmp_path / "file" / "b", "m").open():
+            pass
+        return
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be"), BuildFolder(tmp_path / "b", "m").open():
+        pass
+
+
+def test_two_builds_at_once(tmp_path: Path) -> None:
+    with BuildFolder(tmp_path / "b", "m").open():
+        code = (
+            "import sys; from pathlib import Path; from toolchain.build.folder import BuildFolder\n"
+            "from toolchain.errors import UsageError\n"
+            "try:\n"
+            "    with BuildFolder(Path(sys.argv[1]), 'm').open(): print('entered')\n"
+            "except UsageError as error: print(error)\n"
+        )
+        answer = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "b"], capture_output=True, text=True, check=True
+        )
+    assert answer.stdout.startswith("another build is running in")
+
+
+@pytest.mark.parametrize("milliseconds", [150, 400, 700, 1000])
+def test_a_killed_build_resumes(tmp_path: Path, milliseconds: int) -> None:
+    """Killed at some point of writing slowly; whatever is there afterwards, a rerun ends with the whole artefact."""
+    script = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from toolchain.build.folder import BuildFolder
+
+        def work(folder):
+            with (folder / "artefact").open("w") as stream:
+                for _ in range(40):
+                    stream.write("x"); stream.flush(); time.sleep(0.02)
+            return {"length": 40}
+
+        print("started", flush=True)
+        with BuildFolder(Path(sys.argv[1]), "m").open() as folder:
+            result = folder.stage("slow", {}, work)
+            assert len((result.folder / "artefact").read_text()) == 40
+        print("finished", flush=True)
+        """
+    )
+    arguments = [sys.executable, "-c", script, str(tmp_path / "b")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(milliseconds / 1000)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    record = tmp_path / "b" / "slow" / "stage.json"
+    if record.exists():
+        assert json.loads(record.read_text())["facts"] == {"length": 40}
+    again = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "finished" in again.stdout

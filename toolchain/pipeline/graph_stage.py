@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage `graph`: the model becomes the integer graph, and rung 1 compares that with the framework itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from toolchain.verify.vectors import random_vectors
+
+from toolchain.build.folder import BuildFolder, StageResult, file_digest, package_versions, source_digest
+from toolchain.errors import InputError, Mismatch, UnsupportedModel
+from toolchain.frontends.model_folder import load_vectors
+from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_values, save_graph
+from toolchain.ir.operation import storage_dtype
+from toolchain.pipeline.request import Request
+
+_FRAMEWORKS = ("numpy", "qkeras", "tensorflow", "tf-keras", "brevitas", "torch", "qonnx", "onnx", "onnxruntime")
+#: Vectors of rung 1 where the user gives none.
+_RANDOM_VECTORS = 1000
+
+
+@dataclass(frozen=True)
+class GraphStage:
+    """The finished stage. x_integers: all vectors as integers of the graph's input; y_true: labels or None."""
+
+    result: StageResult
+    graph: Graph
+    x_integers: np.ndarray
+    y_true: np.ndarray | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.result.facts
+
+
+def run_graph_stage(folder: BuildFolder, request: Request, loaded: Any, say: Callable[[str], None]) -> GraphStage:
+    """Load, convert, compare; or take all of it from an earlier run.
+
+    loaded: a LoadedModel that the caller has already, or None.
+    """
+    key = {
+        "files": {str(path.name): file_digest(path) for path in request.files},
+        "graph": loaded.graph.digest if loaded is not None else None,
+        "declared": repr(replace(request.folder, path=Path(), file=Path(), vectors=None)) if request.folder else None,
+        "vectors": file_digest(request.vectors) if request.vectors and request.vectors.is_file() else None,
+        "input_type": request.input_type,
+        "sources": source_digest(
+            "ir", "frontends", "verify/framework.py", "verify/vectors.py", "pipeline/graph_stage.py"
+        ),
+        "versions": package_versions(*_FRAMEWORKS),
+    }
+    # A missing or damaged vector file is an error even where an earlier run could answer.
+    vectors = load_vectors(request.vectors) if request.vectors else None
+    result = folder.stage("graph", key, lambda work: _work(work, request, loaded, vectors, say))
+    graph = load_graph(result.folder / "graph.bitwright")
+    with np.load(result.folder / "vectors.npz", allow_pickle=False) as arrays:
+        y_true = arrays.get("y_true")
+        return GraphStage(result, graph, arrays["x_integers"], y_true)
+
+
+def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable[[str], None]) -> dict[str, Any]:
+    from toolchain.ir.export_qonnx import export_qonnx
+
+    if loaded is None:
+        from toolchain.frontends import load_model
+
+        say("loading the framework and the model")
+        loaded = load_model(request.folder.path if request.folder else request.source, input_type=request.input_type)
+    graph: Graph = loaded.graph
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise InputError(
+            f"{request.name}: has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; builds take one of each so far"
+        )
+    if storage_dtype(graph.types[graph.inputs[0].name].element) is object:
+        raise UnsupportedModel(
+            f"{graph.inputs[0]}: inputs of more than 63 bits cannot be built, found {graph.types[graph.inputs[0].name].element}"
+        )
+    save_graph(graph, work / "graph.bitwright")
+    notes = []
+    try:
+        export_qonnx(graph, work / "graph.onnx")
+    except (InputError, ImportError) as error:
+        notes.append(f"No QONNX file: {error}")
+
+    source = graph.inputs[0]
+    if vectors is not None:
+        quantised = quantise_input(source, vectors.x)
+        x_integers, saturated, y_true = quantised.integers, quantised.saturated, vectors.y_true
+        x_real = vectors.x
+    else:
+        x_integers, saturated, y_true = random_vectors(graph, _RANDOM_VECTORS, seed=0), 0, None
+        operation: Any = source.operation
+        x_real = (
+            np.ldexp(x_integers.astype(np.float64), -operation.element.fraction) * operation.scale + operation.offset
+        )
+        notes.append(f"No vectors were given: {_RANDOM_VECTORS} random inputs are used, and there is no accuracy.")
+    if saturated:
+        notes.append(f"{saturated} of {x_real.size} input values were saturated by the model's own input quantiser.")
+    rung = _rung_1(graph, loaded, x_real, say)
+    if rung is None:
+        notes.append("Rung 1 is missing: a graph file alone has no framework to compare with.")
+    arrays = {"x_integers": x_integers}
+    if y_true is not None:
+        arrays["y_true"] = y_true
+    np.savez_compressed(work / "vectors.npz", **arrays)  # type: ignore[arg-type]
+    return {
+        "graph_digest": graph.digest,
+        "framework": loaded.framework,
+        "rung": rung,
+        "notes": notes,
+        "saturated": saturated,
+        **_accuracy(graph, x_integers, y_true, request),
+    }
+
+
+def _rung_1(graph: Graph, loaded: Any, x_real: np.ndarray, say: Callable[[str], None]) -> dict[str, Any] | None:
+    if loaded.run is None:
+        return None
+    from toolchain.verify.framework import compare_framework
+
+    say("rung 1: the framework against the interpreter")
+    started = time.monotonic()
+    vectors, mismatches, first = compare_framework(loaded, x_real)
+    if mismatches:
+        raise Mismatch(
+            f"rung 1 ({loaded.framework} against the interpreter)",
+            vector=first.vector, index=first.index, expected=first.expected, found=first.found, count=mismatches,
+        )  # fmt: skip
+    return {
+        "rung": 1,
+        "name": f"{loaded.framework} = interpreter",
+        "vectors": vectors,
+        "mismatches": mismatches,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def predictions(graph: Graph, integers: np.ndarray) -> np.ndarray:
+    """The class of each sample: the index itself if the graph ends in argmax, else the largest real output."""
+    output = graph.outputs[0]
+    if graph.by_name[output.tensor].operation.kind == "argmax":
+        return integers.reshape(len(integers), -1)[:, 0].astype(np.int64)
+    real = real_values(output, graph.types[output.tensor].element, integers)
+    return real.reshape(len(real), -1).argmax(axis=1)
+
+
+def _accuracy(graph: Graph, x: np.ndarray, y_true: np.ndarray | None, request: Request) -> dict[str, Any]:
+    if y_true is None:
+        return {"accuracy": None, "confusion_matrix": None}
+    output = graph.outputs[0]
+    classes = graph.types[output.tensor].size
+    predicted = predictions(graph, interpret(graph, x)[output.tensor])
+    if y_true.ndim != 1 or y_true.min() < 0 or int(y_true.max()) >= classes:
+        return {"accuracy": None, "confusion_matrix": None}
+    names = request.folder.class_names if request.folder and request.folder.class_names else ()
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (y_true.astype(np.int64), predicted), 1)
+    labels = list(names) if len(names) == classes else [str(number) for number in range(classes)]
+    return {
+        "accuracy": float((predicted == y_true).mean()),
+        "confusion_matrix": {"labels": labels, "counts": counts.tolist()},
+    }

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build was asked to do, checked before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import IntEnum
+from pathlib import Path
+
+from toolchain.backends.base import backend_names
+from toolchain.errors import BoardError, UsageError
+from toolchain.frontends.model_folder import ModelFolder, locate, model_files
+from toolchain.target import Device, Target, find_board, find_device
+
+
+class Stage(IntEnum):
+    """The named ends of a build, in order."""
+
+    GRAPH = 1
+    HLS = 2
+    RTL = 3
+    NETLIST = 4
+    BITSTREAM = 5
+
+
+#: The clock that is aimed for where neither a board nor the user names one.
+DEFAULT_CLOCK_MHZ = 100.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked build request.
+
+    source: the model file; folder: its model.toml, if it has one. vectors: the file of inputs and labels, or None.
+    output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
+    """
+
+    source: Path
+    files: tuple[Path, ...]
+    folder: ModelFolder | None
+    out: Path
+    target: Target
+    backend: str
+    until: Stage
+    vectors: Path | None
+    input_type: str | None
+    output: str
+    bulk_vectors: int
+    skip_rungs: frozenset[int]
+    measure: bool
+
+    @property
+    def name(self) -> str:
+        return self.folder.name if self.folder else self.source.stem
+
+
+def make_request(
+    model: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    board: str | None = None,
+    part: str | None = None,
+    backend: str = "rtl",
+    until: str | None = None,
+    vectors: str | os.PathLike[str] | None = None,
+    input_type: str | None = None,
+    output: str = "auto",
+    cycles_per_frame: int | None = None,
+    clock_mhz: float | None = None,
+    bulk_vectors: int = 100_000,
+    skip_rungs: Sequence[int] = (),
+    measure: bool = True,
+) -> Request:
+    """Check the arguments of `toolchain.build` (see there) and find what they name.
+
+    Raises UsageError, BoardError or InputError with what was found and what is allowed.
+    """
+    if backend == "finn":
+        raise UsageError(
+            "backend 'finn' is not available in this release: FINN dataflow is planned, not built. "
+            f"Available: {', '.join(backend_names())}"
+        )
+    if backend not in backend_names():
+        raise UsageError(f"backend {backend!r} is not known; available: {', '.join(backend_names())}")
+    if output not in ("auto", "class", "logits"):
+        raise UsageError(f"output {output!r} is not known; allowed: auto, class, logits")
+    if board and part:
+        raise UsageError(f"give --board or --part, not both (found board {board!r} and part {part!r})")
+    target = _target(board, part, clock_mhz, cycles_per_frame)
+    last = _last_stage(backend, until, target)
+    file, folder = locate(model)
+    chosen = Path(vectors) if vectors is not None else folder.vectors if folder else None
+    return Request(
+        source=file,
+        files=model_files(model),
+        folder=folder,
+        out=Path(out),
+        target=target,
+        backend=backend,
+        until=last,
+        vectors=chosen,
+        input_type=input_type,
+        output=output,
+        bulk_vectors=bulk_vectors,
+        skip_rungs=frozenset(skip_rungs),
+        measure=measure,
+    )
+
+
+def _target(board: str | None, part: str | None, clock_mhz: float | None, cycles_per_frame: int | None) -> Target:
+    if board:
+        found = find_board(board)
+        return Target(found.device, found, clock_mhz or found.core_clock_mhz, cycles_per_frame)
+    device: Device | None = find_device(part) if part else None
+    return Target(device, None, clock_mhz or DEFAULT_CLOCK_MHZ, cycles_per_frame)
+
+
+def _last_stage(backend: str, until: str | None, target: Target) -> Stage:
+    synthesised = target.device is not None and target.device.family == "ecp5"
+    if until is None:
+        if backend == "hls4ml":
+            return Stage.HLS
+        return Stage.BITSTREAM if target.board else Stage.NETLIST if synthesised else Stage.RTL
+    try:
+        last = Stage[until.upper()]
+    except KeyError:
+        names = [stage.name.lower() for stage in Stage]
+        nearest = get_close_matches(until, names, 1)
+        hint = f"; nearest: {nearest[0]}" if nearest else ""
+        raise UsageError(f"stage {until!r} is not known{hint}. Stages: {', '.join(names)}") from None
+    if backend == "hls4ml" and last > Stage.HLS:
+        raise UsageError(
+            f"backend 'hls4ml' ends at stage hls here: {until} needs the vendor's HLS compiler on the generated project. "
+            "Use --until hls, or --backend rtl"
+        )
+    if last is Stage.BITSTREAM and target.board is None:
+        raise BoardError("stage bitstream needs a --board (its pins and clock); `bitwright boards` lists them")
+    if last is Stage.NETLIST and not synthesised:
+        found = f"part {target.device.part!r} of family {target.device.family}" if target.device else "no board or part"
+        raise BoardError(
+            f"stage netlist needs a device that the open tools synthesise for, found {found}; "
+            "give --board, or an ECP5 --part such as LFE5U-85F-6BG381C"
+        )
+    return last
