@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What benchmarks share: timing a command with its memory, the machine's description, and the results' files."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. target: what it should be at most ('<') or at least ('>'), or None for a peer or a baseline."""
+
+    name: str
+    value: float
+    unit: str
+    tool: str
+    tool_version: str
+    target: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A command's wall time in seconds and the peak of its process tree's resident memory in MiB."""
+
+    seconds: float
+    peak_mib: float
+    output: str
+
+
+def version(distribution: str) -> str:
+    from importlib import metadata
+
+    return metadata.version(distribution)
+
+
+def timed(command: Sequence[str], *, sample_s: float = 0.05, timeout_s: float = 1800) -> Timed:
+    """Run a command to its end; raises if it fails. Memory is sampled, so a very short peak can be missed."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = 0
+
+    def watch() -> None:
+        nonlocal peak
+        try:
+            parent = psutil.Process(process.pid)
+        except psutil.NoSuchProcess:
+            return
+        while process.poll() is None:
+            total = 0
+            try:
+                family = [parent, *parent.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            for member in family:
+                try:
+                    total += member.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            peak = max(peak, total)
+            time.sleep(sample_s)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    output, errors = process.communicate(timeout=timeout_s)
+    seconds = time.perf_counter() - started
+    watcher.join()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}:\n{errors[-3000:]}")
+    return Timed(seconds, peak / 2**20, output)
+
+
+def median_seconds(command: Sequence[str], repeats: int) -> float:
+    """Median wall time of a command in seconds, after one run to warm the file cache."""
+    timed(command)
+    return statistics.median(timed(command, sample_s=1.0).seconds for _ in range(repeats))
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def beside_python(name: str) -> str:
+    """Path of a command of this environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def bitwright(*arguments: str) -> list[str]:
+    return [beside_python("bitwright"), *arguments]
+
+
+def machine() -> dict[str, Any]:
+    """The machine in words: processor, cores, memory, system; no names, no paths."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def write_results(name: str, title: str, rows: Sequence[Row]) -> str:
+    """Write results/NAME.json (measurement records) and results/NAME.md (the table rendered from them)."""
+    from toolchain.measure.record import Kind, Measurement
+
+    RESULTS.mkdir(exist_ok=True)
+    described = machine()
+    device = f"{described['processor']}, {described['cores']} cores"
+    records = [
+        Measurement(
+            name=row.name, value=row.value, unit=row.unit, kind=Kind.MEASURED,
+            tool=row.tool, tool_version=row.tool_version, device=device,
+        ).to_json()
+        for row in rows
+    ]  # fmt: skip
+    content = {
+        "benchmark": name,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": described,
+        "measurements": records,
+        "targets": {row.name: row.target for row in rows if row.target},
+        "notes": {row.name: row.note for row in rows if row.note},
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    table = render(content, title)
+    (RESULTS / f"{name}.md").write_text(table)
+    return table
+
+
+def render(content: dict[str, Any], title: str) -> str:
+    """The table of a results file, in Markdown."""
+    lines = [f"# {content['benchmark']}", "", " ".join(title.split()), ""]
+    lines.append(
+        "Measured {date} on {processor}, {cores} cores, {memory_gib} GiB, {system}, Python {python}.".format(
+            date=content["date"], **content["machine"]
+        )
+    )
+    lines += ["", "| figure | value | unit | target | tool | note |", "| --- | ---: | --- | --- | --- | --- |"]
+    for record in content["measurements"]:
+        name = record["name"]
+        cells = [
+            name,
+            f"{record['value']:,.4g}" if abs(record["value"]) < 1e4 else f"{record['value']:,.0f}",
+            record["unit"],
+            content["targets"].get(name, ""),
+            f"{record['tool']} {record['tool_version']}",
+            content["notes"].get(name, ""),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
