@@ -1,1 +1,150 @@
 # SPDX-License-Identifier: Apache-2.0
+"""From a framework's model, as a file or an object, to the integer graph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import InputError, UsageError
+from toolchain.frontends.model_folder import (
+    ModelFolder,
+    Vectors,
+    bundled_models,
+    declared_range,
+    load_vectors,
+    locate,
+    model_files,
+    read_model_folder,
+)
+from toolchain.ir import Graph, load_graph
+from toolchain.ir.serialise import SUFFIX as GRAPH_SUFFIX
+
+__all__ = [
+    "LoadedModel", "ModelFolder", "Vectors", "bundled_models", "load_model", "load_vectors", "model_files",
+    "read_model_folder",
+]  # fmt: skip
+
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+QONNX_SUFFIXES = (".onnx",)
+
+#: Called with a short text when a step of loading begins.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as the integer graph, with the framework it came from still at hand.
+
+    framework: e.g. 'qkeras 0.9.0'; '' for a graph file.
+    files: the files that define the model, for hashing; () for an object in memory.
+    run: the framework's own forward: real inputs (samples, *input shape) -> real values of the graph's output, float32 or
+        float64; None for a graph file. Where a softmax stays on the host these are the logits.
+    folder: what model.toml says, or None without one.
+    quantises_input: whether the model rounds its real inputs itself. If not, framework and graph agree on inputs that lie
+        on the steps of the declared input type only.
+    """
+
+    name: str
+    graph: Graph
+    framework: str
+    files: tuple[Path, ...]
+    run: Callable[[np.ndarray], np.ndarray] | None
+    folder: ModelFolder | None = None
+    quantises_input: bool = True
+
+
+def load_model(
+    source: Any,
+    *,
+    input_type: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    weights: Path | None = None,
+    progress: Progress | None = None,
+) -> LoadedModel:
+    """Read a model and convert it to the integer graph.
+
+    source: a file (.h5, .hdf5, .keras, .onnx, or a graph file), a SavedModel folder, a folder with model.toml, the
+        name of a bundled model, or a framework's object (tf_keras model, torch module of Brevitas layers).
+    input_type: the inputs' type in hardware, e.g. 'fixed<16,6>', for a model that does not quantise its own inputs.
+    input_shape: for a torch module, which does not know it: the shape of one sample.
+    weights: a checkpoint of tensors to load into a framework's object before it is converted.
+    Raises InputError, UnsupportedModel or UsageError with what is wrong, where, and what to do.
+    """
+    report = progress or (lambda step: None)
+    if not isinstance(source, (str, os.PathLike)):
+        return _load_object(source, input_type, input_shape, weights, report)
+    if weights is not None or input_shape is not None:
+        option = "weights" if weights is not None else "input_shape"
+        raise UsageError(f"{option} belongs to a framework's object; {source} is a file, which holds its own")
+    file, folder = locate(source)
+    files = model_files(source)
+    real_range = declared_range(folder)
+    suffix = file.suffix.lower()
+    if suffix == GRAPH_SUFFIX:
+        if input_type is not None:
+            raise UsageError(f"{file}: a graph file already says its input type; leave input_type out")
+        graph = load_graph(file)
+        return LoadedModel(folder.name if folder else graph.name, graph, "", files, None, folder)
+    if file.is_dir() or suffix in KERAS_SUFFIXES:
+        report("starting TensorFlow and QKeras")
+        from toolchain.frontends import qkeras
+
+        imported = qkeras.import_file(file, input_type=input_type, input_range=real_range)
+    elif suffix in QONNX_SUFFIXES:
+        report("reading QONNX")
+        from toolchain.frontends import qonnx
+
+        imported = qonnx.import_file(file, input_type=input_type, input_range=real_range)
+    else:
+        known = ", ".join((*KERAS_SUFFIXES, *QONNX_SUFFIXES, GRAPH_SUFFIX))
+        raise InputError(
+            f"{file}: not a model file; allowed are {known}, a SavedModel folder or a folder with model.toml"
+        )
+    _check_class_names(folder, imported.graph)
+    name = folder.name if folder else file.stem
+    return LoadedModel(name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input)
+
+
+def _check_class_names(folder: ModelFolder | None, graph: Graph) -> None:
+    if folder is None or not folder.class_names:
+        return
+    outputs = graph.types[graph.outputs[0].tensor].channels
+    if len(folder.class_names) != outputs:
+        raise InputError(
+            f"{folder.toml}: [model] class_names has {len(folder.class_names)} entries, the model has {outputs} outputs"
+        )
+
+
+def _load_object(
+    source: Any, input_type: str | None, input_shape: tuple[int, ...] | None, weights: Path | None, report: Progress
+) -> LoadedModel:
+    """Recognise the framework by the modules that the object's classes come from; neither is imported to find out."""
+    origins = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
+    imported: Any
+    if "torch" in origins:
+        report("exporting from Brevitas")
+        from toolchain.frontends import brevitas
+
+        if weights is not None:
+            brevitas.load_weights(source, weights)
+        imported = brevitas.import_module(source, input_shape, input_type=input_type)
+    elif origins & {"tf_keras", "keras"}:
+        from toolchain.frontends import qkeras
+
+        if weights is not None:
+            qkeras.load_weights(source, weights)
+        imported = qkeras.import_model(source, input_type=input_type)
+    else:
+        raise UsageError(
+            f"cannot read a model from an object of class {type(source).__name__!r}; "
+            "give a path, a tf_keras model or a torch module of Brevitas layers"
+        )
+    files = (Path(weights),) if weights is not None else ()
+    name = imported.graph.name
+    return LoadedModel(name, imported.graph, imported.framework, files, imported.run, None, imported.quantises_input)

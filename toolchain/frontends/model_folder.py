@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models as files and folders: `model.toml`, held-out vectors, and which files define a model. No framework is imported.
+
+A model folder holds `model.toml`:
+
+    [model]
+    name = "digits"                     # how reports call it
+    framework = "qkeras"                # for people; the file's form decides which frontend reads it
+    file = "model.h5"                   # relative to the folder, inside it
+    vectors = "vectors.npz"             # optional: held-out inputs x, labels y_true
+    description = "..."                 # optional
+    class_names = ["0", "1"]            # optional, one a network output
+
+    [input]                             # optional: the range that real inputs lie in; values outside are refused
+    minimum = 0.0
+    maximum = 1.0
+
+    [data]                              # optional: where the training data came from
+    source = "..."
+    licence = "..."
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain.data_folders import MODELS
+from toolchain.errors import InputError
+
+MODEL_TOML = "model.toml"
+#: Refuse vector files whose arrays expand to more than this many bytes.
+MAXIMUM_VECTOR_BYTES = 4 << 30
+
+_MODEL_KEYS = {"name", "framework", "file", "vectors", "description", "class_names"}
+_TABLES = {"model": _MODEL_KEYS, "input": {"minimum", "maximum"}, "data": {"source", "licence"}}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What a folder's model.toml says. Paths are absolute or relative as the folder's path was.
+
+    input_minimum, input_maximum: real values, both None or both set.
+    class_names: () where the file names none.
+    """
+
+    path: Path
+    name: str
+    framework: str
+    file: Path
+    vectors: Path | None = None
+    description: str = ""
+    class_names: tuple[str, ...] = ()
+    input_minimum: float | None = None
+    input_maximum: float | None = None
+    data_source: str = ""
+    data_licence: str = ""
+
+    @property
+    def toml(self) -> Path:
+        return self.path / MODEL_TOML
+
+
+def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
+    """Read and check `path`/model.toml. Raises InputError saying which entry is wrong, what was found and what may be."""
+    folder = Path(path)
+    toml = folder / MODEL_TOML
+    try:
+        content = tomllib.loads(toml.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: holds no {MODEL_TOML}; give a model file or a folder with a {MODEL_TOML}"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{toml}: cannot be read as TOML: {error}") from None
+    _reject_unknown(toml, content)
+    model = content.get("model", {})
+    minimum, maximum = _input_range(toml, content.get("input", {}))
+    vectors = _text(toml, model, "model", "vectors")
+    class_names = model.get("class_names", [])
+    if not isinstance(class_names, list) or any(not isinstance(name, str) for name in class_names):
+        raise InputError(f"{toml}: [model] class_names must be a list of texts, found {class_names!r}")
+    return ModelFolder(
+        path=folder,
+        name=_text(toml, model, "model", "name", required=True),
+        framework=_text(toml, model, "model", "framework", required=True),
+        file=_inside(toml, "file", _text(toml, model, "model", "file", required=True)),
+        vectors=_inside(toml, "vectors", vectors) if vectors else None,
+        description=_text(toml, model, "model", "description"),
+        class_names=tuple(class_names),
+        input_minimum=minimum,
+        input_maximum=maximum,
+        data_source=_text(toml, content.get("data", {}), "data", "source"),
+        data_licence=_text(toml, content.get("data", {}), "data", "licence"),
+    )
+
+
+def _reject_unknown(toml: Path, content: dict[str, Any]) -> None:
+    for table, entries in content.items():
+        if table not in _TABLES:
+            raise InputError(f"{toml}: unknown table [{table}]; allowed: {', '.join(f'[{name}]' for name in _TABLES)}")
+        if not isinstance(entries, dict):
+            raise InputError(f"{toml}: [{table}] must be a table, found {entries!r}")
+        unknown = sorted(set(entries) - _TABLES[table])
+        if unknown:
+            allowed = ", ".join(sorted(_TABLES[table]))
+            raise InputError(f"{toml}: unknown entry {unknown[0]!r} in [{table}]; allowed: {allowed}")
+
+
+def _text(toml: Path, table: dict[str, Any], label: str, key: str, *, required: bool = False) -> str:
+    if key not in table:
+        if required:
+            raise InputError(f"{toml}: [{label}] {key} is missing; it must be a text")
+        return ""
+    value = table[key]
+    if not isinstance(value, str) or (required and not value):
+        raise InputError(f"{toml}: [{label}] {key} must be a{' non-empty' * required} text, found {value!r}")
+    return value
+
+
+def _inside(toml: Path, key: str, relative: str) -> Path:
+    folder = toml.parent
+    target = folder / relative
+    if Path(relative).is_absolute() or not target.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{toml}: [model] {key} must be a path inside the folder, found {relative!r}")
+    return target
+
+
+def _input_range(toml: Path, table: dict[str, Any]) -> tuple[float | None, float | None]:
+    if not table:
+        return None, None
+    values = []
+    for key in ("minimum", "maximum"):
+        value = table.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+            found = "nothing" if value is None else repr(value)
+            raise InputError(f"{toml}: [input] {key} must be a finite number, found {found}")
+        values.append(float(value))
+    if values[0] >= values[1]:
+        raise InputError(f"{toml}: [input] minimum must be below maximum, found {values[0]:g} and {values[1]:g}")
+    return values[0], values[1]
+
+
+def bundled_models() -> tuple[str, ...]:
+    """Names of the models that come with the toolchain."""
+    if not MODELS.is_dir():
+        return ()
+    return tuple(sorted(entry.name for entry in MODELS.iterdir() if (entry / MODEL_TOML).is_file()))
+
+
+def locate(source: str | os.PathLike[str]) -> tuple[Path, ModelFolder | None]:
+    """(model file, its folder's model.toml) for a file, a folder, or the name of a bundled model.
+
+    A path that exists wins over a bundled name. A folder is a model folder if it holds model.toml, else a SavedModel if
+    it holds saved_model.pb. A file uses its folder's model.toml if that names this very file.
+    Raises InputError where nothing fits.
+    """
+    path = Path(source)
+    if not path.exists():
+        names = bundled_models()
+        if str(source) in names:
+            path = MODELS / str(source)
+        else:
+            known = f"; bundled models: {', '.join(names)}" if names else ""
+            raise InputError(f"{source}: no such file, folder or bundled model{known}")
+    if path.is_dir():
+        if (path / MODEL_TOML).is_file():
+            folder = read_model_folder(path)
+            if not folder.file.exists():
+                raise InputError(
+                    f"{folder.toml}: [model] file {folder.file.name!r} does not exist; train the model first"
+                )
+            return folder.file, folder
+        if (path / "saved_model.pb").is_file():
+            return path, _folder_naming(path)
+        raise InputError(
+            f"{path}: not a model folder; it holds neither {MODEL_TOML} nor saved_model.pb (a TensorFlow SavedModel)"
+        )
+    return path, _folder_naming(path)
+
+
+def _folder_naming(file: Path) -> ModelFolder | None:
+    if not (file.parent / MODEL_TOML).is_file():
+        return None
+    folder = read_model_folder(file.parent)
+    return folder if folder.file.resolve() == file.resolve() else None
+
+
+def model_files(source: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files whose content decides what `load_model(source)` returns, sorted; for hashing. Vectors are not among them.
+
+    Raises InputError like `locate`.
+    """
+    file, folder = locate(source)
+    files = sorted(entry for entry in file.rglob("*") if entry.is_file()) if file.is_dir() else [file]
+    if folder is not None:
+        files.append(folder.toml)
+    return tuple(files)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """x: real or integer inputs of shape (samples, *input shape), all finite. y_true: class numbers (samples,) or None."""
+
+    x: np.ndarray
+    y_true: np.ndarray | None = None
+
+
+def load_vectors(path: str | os.PathLike[str]) -> Vectors:
+    """Read an .npz file with an array `x` and optionally `y_true`. No pickled content is accepted.
+
+    Raises InputError for a file that is missing, not an .npz file, without `x`, or with arrays that are not finite
+    numbers or differ in length.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAXIMUM_VECTOR_BYTES:
+            raise InputError(
+                f"{path}: expands to {size} bytes, more than the {MAXIMUM_VECTOR_BYTES} allowed for vectors"
+            )
+        with np.load(path, allow_pickle=False) as content:
+            names = list(content)
+            if "x" not in names:
+                raise InputError(
+                    f"{path}: holds no array 'x' (found {names}); save it with numpy.savez(path, x=inputs)"
+                )
+            x = content["x"]
+            y_true = content["y_true"] if "y_true" in names else None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
+        raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
+    if x.dtype.kind not in "fiub":
+        raise InputError(f"{path}: 'x' must hold numbers, found an array of {x.dtype}")
+    if x.ndim < 2 or len(x) == 0:
+        raise InputError(f"{path}: 'x' must have shape (samples, ...) with at least one sample, found {x.shape}")
+    if not np.isfinite(x).all():
+        position = [int(i) for i in np.argwhere(~np.isfinite(x))[0]]
+        value = x[tuple(position)]
+        raise InputError(
+            f"{path}: 'x' holds {value} in sample {position[0]} at index {position[1:]}; all must be finite"
+        )
+    if y_true is not None:
+        if y_true.dtype.kind not in "iu" or y_true.ndim != 1:
+            raise InputError(
+                f"{path}: 'y_true' must be one axis of integers, found {y_true.dtype} of shape {y_true.shape}"
+            )
+        if len(y_true) != len(x):
+            raise InputError(f"{path}: 'x' has {len(x)} samples and 'y_true' has {len(y_true)}; they must agree")
+    return Vectors(x, y_true)
+
+
+def declared_range(folder: ModelFolder | None) -> tuple[float, float] | None:
+    """The real input range that model.toml declares, or None."""
+    if folder is None or folder.input_minimum is None or folder.input_maximum is None:
+        return None
+    return folder.input_minimum, folder.input_maximum

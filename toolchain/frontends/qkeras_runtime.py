@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports of TensorFlow, tf_keras and QKeras, in the order and under the settings that make them work together."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from functools import cache
+from typing import Any
+
+from toolchain.errors import ToolNotFound, UsageError
+
+
+@cache
+def import_qkeras() -> Any:
+    """The module `qkeras`, running on Keras 2 (tf_keras).
+
+    Raises ToolNotFound where it is not installed, UsageError where this process has already started TensorFlow with
+    Keras 3, on which QKeras does not work.
+    """
+    # TensorFlow decides between Keras 2 and 3 when tf.keras is first used; QKeras needs Keras 2.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the C++ side's start-up messages; errors still show
+    if os.environ["TF_USE_LEGACY_KERAS"].lower() not in ("1", "true"):
+        found = os.environ["TF_USE_LEGACY_KERAS"]
+        raise UsageError(f"the environment sets TF_USE_LEGACY_KERAS={found}; QKeras needs TF_USE_LEGACY_KERAS=1")
+    try:
+        import tensorflow
+        import tf_keras
+
+        if not issubclass(tensorflow.keras.Model, tf_keras.Model):
+            raise UsageError(
+                "TensorFlow was started with Keras 3 in this process, and QKeras needs Keras 2: set the environment "
+                "variable TF_USE_LEGACY_KERAS=1 before tensorflow is imported"
+            )
+        import qkeras
+    except ImportError as error:
+        raise ToolNotFound(
+            f"QKeras cannot be imported ({error}); install it with: pip install 'bitwright[qkeras]'"
+        ) from None
+    return qkeras
+
+
+def import_tf_keras() -> Any:
+    """The module `tf_keras`, after `import_qkeras` has put everything in place."""
+    import_qkeras()
+    return sys.modules["tf_keras"]
+
+
+def custom_objects() -> dict[str, Any]:
+    """QKeras's classes that a model may name, for tf_keras's from_config."""
+    qkeras = import_qkeras()
+    names = ("QDense", "QActivation", "quantized_bits", "quantized_relu", "binary", "ternary")
+    return {name: getattr(qkeras, name) for name in names}
+
+
+def version() -> str:
+    """'qkeras 0.9.0'."""
+    return f"qkeras {importlib.metadata.version('qkeras')}"

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rung 1 of the ladder: the framework's own output equals the interpreter's, integer by integer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.errors import InputError, UsageError
+from toolchain.frontends import LoadedModel
+from toolchain.ir import interpret, quantise_input
+from toolchain.ir.ops.input import Input
+
+#: How far, in steps of the output type, a framework's float32 output may lie from a whole step and still stand for it.
+#: Far below the 0.5 at which a neighbour would be meant, so a wrong integer cannot pass.
+GRID_TOLERANCE_STEPS = 2.0**-10
+
+
+@dataclass(frozen=True)
+class FrameworkMismatch:
+    """The first difference: `expected` is the interpreter's integer, `found` the framework's."""
+
+    vector: int
+    index: tuple[int, ...]
+    expected: int
+    found: int
+
+
+@dataclass(frozen=True)
+class FrameworkComparison:
+    """How many vectors were compared, how many single values differed, and where the first one did."""
+
+    vectors: int
+    mismatches: int
+    first_mismatch: FrameworkMismatch | None
+
+
+def compare_framework(model: LoadedModel, x: np.ndarray) -> FrameworkComparison:
+    """Run `x` through the framework and through the interpreter and compare every output value as an integer.
+
+    x: real inputs of shape (samples, *input shape). Where the model does not quantise its own inputs, `x` is first moved
+        to the steps of the declared input type, for both sides.
+    The framework's real output y stands for the integer nearest to ``(y - offset) / scale * 2**fraction``; the distance to
+    it must be below 2**-10 steps, or the framework's arithmetic did not yield a value of the output type at all.
+    Raises UsageError for a model without a framework, InputError for inputs that the model refuses and for framework outputs
+    that are off the grid.
+    """
+    if model.run is None:
+        raise UsageError(f"{model.name}: a graph file has no framework to compare with")
+    graph, output = model.graph, model.graph.outputs[0]
+    source = graph.inputs[0]
+    quantised = quantise_input(source, x)
+    expected = interpret(graph, quantised.integers)[output.tensor]
+    real = np.asarray(x)
+    if not model.quantises_input:
+        operation = source.operation
+        assert isinstance(operation, Input)
+        steps = np.ldexp(quantised.integers.astype(np.float64), -operation.element.fraction)
+        real = operation.scale * steps + operation.offset
+    element = graph.types[output.tensor].element
+    y = np.asarray(model.run(real), dtype=np.float64).reshape(expected.shape)
+    steps = np.ldexp((y - np.array(output.offset)) / np.array(output.scale), element.fraction)
+    found = np.rint(steps)
+    # Not <=, so that NaN is caught.
+    off_grid = ~(np.abs(steps - found) < GRID_TOLERANCE_STEPS)
+    if off_grid.any():
+        position = tuple(int(i) for i in np.argwhere(off_grid)[0])
+        raise InputError(
+            f"{model.name}: {int(off_grid.sum())} of {y.size} outputs of {model.framework} are not values of the output type "
+            f"{element}; first: vector {position[0]}, index {list(position[1:])}, value {y[position]!r} "
+            f"({steps[position]:.6f} steps)"
+        )
+    different = found != expected.astype(np.float64)
+    count = int(different.sum())
+    first = None
+    if count:
+        position = tuple(int(i) for i in np.argwhere(different)[0])
+        first = FrameworkMismatch(position[0], position[1:], int(expected[position]), int(found[position]))
+    return FrameworkComparison(len(expected), count, first)
