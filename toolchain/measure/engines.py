@@ -130,7 +130,7 @@ def _cuda() -> tuple[str, str]:
     if not torch.cuda.is_available():
         built = "this build of torch has no CUDA" if torch.version.cuda is None else "no CUDA device is present"
         return "CUDA device", built
-    return torch.cuda.get_device_name(0), ""
+    return f"{torch.cuda.get_device_name(0)} (CUDA)", ""
 
 
 def _onnxruntime(graph: Graph, dtype: str, threads: int) -> Iterator[Call]:
