@@ -1,0 +1,3 @@
+struct config$index {
+    static const unsigned n_in = $n_in;
+};

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The project's own layers, registered through hls4ml's extension interface. Imports hls4ml: import it lazily.
+
+Each kind has a header `bitwright_<name>.h` and a configuration struct `config/<name>.h` in `hls_templates/hls4ml`.
+"""
+
+from __future__ import annotations
+
+from string import Template
+from typing import Any
+
+from hls4ml.backends import get_backend
+from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
+from hls4ml.model.layers import Layer, register_layer
+
+from toolchain.data_folders import HLS_TEMPLATES
+
+_SOURCES = HLS_TEMPLATES / "hls4ml"
+
+
+class _ExtensionLayer(Layer):
+    """Base of the extension layers.
+
+    Attributes in: target_shape (the result's shape), parameters (values for the configuration struct), and where the
+    layer has constants, constants_data.
+    """
+
+    #: Name of the header and of the configuration struct; and the C++ function that is called.
+    source: str
+    function: str
+
+    def initialize(self) -> None:
+        self.add_output_variable(list(self.get_attr("target_shape")))
+        if self.get_attr("constants_data") is not None:
+            self.add_weights_variable(name="constants", var_name="constants{index}")
+
+
+class BitwrightAddBias(_ExtensionLayer):
+    source, function = "add_bias", "elementwise"
+
+
+class BitwrightArgMax(_ExtensionLayer):
+    source, function = "argmax", "argmax"
+
+
+class BitwrightCopy(_ExtensionLayer):
+    source, function = "copy", "copy"
+
+
+class BitwrightRelu(_ExtensionLayer):
+    source, function = "relu", "elementwise"
+
+
+class BitwrightRequantise(_ExtensionLayer):
+    source, function = "requantise", "elementwise"
+
+
+class BitwrightThreshold(_ExtensionLayer):
+    source, function = "threshold", "elementwise"
+
+
+EXTENSIONS = (BitwrightAddBias, BitwrightArgMax, BitwrightCopy, BitwrightRelu, BitwrightRequantise, BitwrightThreshold)
+
+
+class _ExtensionConfig(LayerConfigTemplate):
+    def __init__(self) -> None:
+        super().__init__(EXTENSIONS)
+
+    def format(self, node: Any) -> str:
+        values = {
+            "index": node.index,
+            "n_in": node.get_input_variable().size_cpp(),
+            **{name: _cpp(value) for name, value in node.get_attr("parameters").items()},
+        }
+        if node.get_attr("constants") is not None:
+            values["constant_t"] = node.get_weights("constants").type.name
+        return Template((_SOURCES / "config" / f"{node.source}.h").read_text()).substitute(values)
+
+
+class _ExtensionCall(FunctionCallTemplate):
+    def __init__(self) -> None:
+        super().__init__(EXTENSIONS)
+
+    def transform(self, model: Any, node: Any) -> bool:
+        super().transform(model, node)
+        node.set_attr("include_header", [f"nnet_utils/bitwright_{node.source}.h"])
+        return False
+
+    def format(self, node: Any) -> str:
+        values = self._default_function_params(node)
+        arguments = [values["input"], values["output"]]
+        if node.get_attr("constants") is not None:
+            arguments.append(node.get_weights("constants").name)
+        types = f"{values['input_t']}, {values['output_t']}, {values['config']}"
+        return f"bitwright::{node.function}<{types}>({', '.join(arguments)});"
+
+
+def _cpp(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_registered = False
+
+
+def register() -> None:
+    """Make the layers known to hls4ml's Vivado and Vitis backends, once per process."""
+    global _registered
+    if _registered:
+        return
+    for layer in EXTENSIONS:
+        register_layer(layer.__name__, layer)
+    vivado = get_backend("Vivado")
+    # The Vitis flow runs the Vivado templates as well, but each backend copies its own extra sources.
+    vivado.register_template(_ExtensionConfig)
+    vivado.register_template(_ExtensionCall)
+    for backend in (vivado, get_backend("Vitis")):
+        for header in sorted(_SOURCES.glob("bitwright_*.h")):
+            backend.register_source(header.resolve())
+    _registered = True
