@@ -161,7 +161,7 @@ def compare(folders: tuple[Path, ...], as_json: bool) -> None:
 
     comparison = compare_reports(folders)
     if as_json:
-        _print_json(comparison)
+        _print_json(comparison.to_json())
     else:
         print_comparison(comparison)
 

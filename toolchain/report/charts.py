@@ -14,7 +14,8 @@ from math import ceil, floor, log10
 from typing import Any
 
 from toolchain.measure.record import Kind
-from toolchain.report.figures import CPU, FPGA, GPU, LatencyPoint, ThroughputSeries, rate_text, time_text
+from toolchain.report.figures import CPU, FPGA, GPU, LatencyPoint, ThroughputSeries, rate_text
+from toolchain.report.figures import time_text as plain_time_text
 
 INK, MUTED, GRID = "#17212b", "#51606f", "#e3e8ed"
 ACCENT = "#0b5394"
@@ -37,6 +38,11 @@ MARKERS: dict[Kind, str] = {
 _ROW_HEIGHT = 58
 
 
+def time_text(seconds: float) -> str:
+    """A time with the micro sign; the page is UTF-8 in any case."""
+    return plain_time_text(seconds).replace(" us", " \u00b5s")
+
+
 @dataclass(frozen=True)
 class LegendEntry:
     label: str
@@ -55,15 +61,19 @@ class Chart:
     legend: tuple[LegendEntry, ...] = ()
 
 
-def _styles(groups: Sequence[str]) -> list[tuple[str, str]]:
-    """(colour, dash) of each series: colours by group, dashes so that no series rests on colour alone."""
-    seen: dict[str, int] = {}
-    styles = []
-    for group in groups:
-        index = seen.get(group, 0)
-        seen[group] = index + 1
-        colours = _COLOURS[group]
-        styles.append((colours[index % len(colours)], _DASHES[index % len(_DASHES)]))
+#: (group, label) of a device -> its (colour, dash).
+Styles = Mapping[tuple[str, str], tuple[str, str]]
+
+
+def device_styles(points: Sequence[LatencyPoint], series: Sequence[ThroughputSeries]) -> Styles:
+    """One style a device for all charts: colours by group, dashes so that no line rests on colour alone."""
+    styles: dict[tuple[str, str], tuple[str, str]] = {}
+    keys = [(s.group, s.label) for s in series] + [(p.group, p.label) for p in points]
+    for key in keys:
+        if key not in styles:
+            index = sum(1 for group, _ in styles if group == key[0])
+            colours = _COLOURS[key[0]]
+            styles[key] = colours[index % len(colours)], _DASHES[index % len(_DASHES)]
     return styles
 
 
@@ -97,20 +107,22 @@ def _log_axis(low: float, high: float, text: Any, step: int = 1) -> dict[str, An
     }
 
 
-def latency_chart(points: Sequence[LatencyPoint]) -> Chart | None:
+def latency_chart(points: Sequence[LatencyPoint], styles: Styles) -> Chart | None:
     """A row a device: the marker at the latency (p50 for processors), ticks at p99 and p99.9; None without points."""
     if not points:
         return None
     traces: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
     seconds = [s for p in points for s in (p.seconds, p.p99_seconds, p.p99_9_seconds) if s]
-    for row, (point, (colour, _)) in enumerate(zip(points, _styles([p.group for p in points]), strict=True)):
-        y = -row
+    for row, point in enumerate(points):
+        y, (colour, _) = -row, styles[point.group, point.label]
         tails = [(label, s) for label, s in (("p99", point.p99_seconds), ("p99.9", point.p99_9_seconds)) if s]
         if tails:
             ends = [point.seconds, tails[-1][1]]
             line = {"color": colour, "width": 2}
-            traces.append({"type": "scatter", "mode": "lines", "x": ends, "y": [y, y], "line": line, "hoverinfo": "skip"})
+            traces.append(
+                {"type": "scatter", "mode": "lines", "x": ends, "y": [y, y], "line": line, "hoverinfo": "skip"}
+            )
             traces.append(
                 {
                     "type": "scatter", "mode": "markers", "x": [s for _, s in tails], "y": [y] * len(tails),
@@ -122,7 +134,9 @@ def latency_chart(points: Sequence[LatencyPoint]) -> Chart | None:
                 }
             )  # fmt: skip
         what = "p50 " if tails else ""
-        hover = f"{escape(point.label)}<br>{what}{time_text(point.seconds)} ({point.kind.value}), {escape(point.detail)}"
+        hover = (
+            f"{escape(point.label)}<br>{what}{time_text(point.seconds)} ({point.kind.value}), {escape(point.detail)}"
+        )
         traces.append(
             {
                 "type": "scatter", "mode": "markers", "x": [point.seconds], "y": [y], "text": [hover], "hoverinfo": "text",
@@ -134,7 +148,7 @@ def latency_chart(points: Sequence[LatencyPoint]) -> Chart | None:
     axis = _log_axis(min(seconds), max(seconds), time_text)
     layout = _layout(
         height,
-        margin={"l": 10, "r": 14, "t": 6, "b": 44, "pad": 0},
+        margin={"l": 20, "r": 20, "t": 6, "b": 44, "pad": 0},
         xaxis={**axis, "title": {"text": "time of one call (logarithmic)", "font": {"color": MUTED, "size": 12}}},
         yaxis={"visible": False, "range": [-len(points) + 0.55, 0.75], "fixedrange": True},
         annotations=labels,
@@ -146,7 +160,8 @@ def latency_chart(points: Sequence[LatencyPoint]) -> Chart | None:
 
 def _row_labels(point: LatencyPoint, y: int, colour: str) -> list[dict[str, Any]]:
     """The device's name above its row at the left, the value at the right."""
-    name = escape(textwrap.shorten(point.label, 72, placeholder="..."))
+    lines = textwrap.wrap(point.label, 42, max_lines=2, placeholder="...") or [""]
+    name = "<br>".join(escape(line) for line in lines)
     common = {"xref": "paper", "yref": "y", "y": y + 0.16, "yanchor": "bottom", "showarrow": False}
     return [
         {**common, "x": 0, "xanchor": "left", "align": "left", "text": name, "font": {"size": 12, "color": INK}},
@@ -157,14 +172,14 @@ def _row_labels(point: LatencyPoint, y: int, colour: str) -> list[dict[str, Any]
     ]  # fmt: skip
 
 
-def throughput_chart(series: Sequence[ThroughputSeries]) -> Chart | None:
+def throughput_chart(series: Sequence[ThroughputSeries], styles: Styles) -> Chart | None:
     """Samples a second over the batch size, both logarithmic; None without series."""
     if not series:
         return None
     largest = max((batch for s in series for batch in s.batches), default=1)
-    styles = _styles([s.group for s in series])
     traces = []
-    for item, (colour, dash) in zip(series, styles, strict=True):
+    for item in series:
+        colour, dash = styles[item.group, item.label]
         batches = [1, largest] if item.flat and largest > 1 else item.batches
         rates = item.rates * len(batches) if item.flat else item.rates
         hover = [
@@ -176,7 +191,7 @@ def throughput_chart(series: Sequence[ThroughputSeries]) -> Chart | None:
             {
                 "type": "scatter", "mode": "lines+markers", "x": batches, "y": rates, "text": hover, "hoverinfo": "text",
                 "line": {"color": colour, "width": 2.5 if item.flat else 2, "dash": dash},
-                "marker": {"symbol": MARKERS[item.kind], "size": size, "color": colour, "line": {"color": colour, "width": 1}},
+                "marker": {"symbol": MARKERS[item.kind], "size": size, "color": colour, "opacity": 1, "line": {"color": colour, "width": 1}},
                 "cliponaxis": False,
             }
         )  # fmt: skip
@@ -184,7 +199,11 @@ def throughput_chart(series: Sequence[ThroughputSeries]) -> Chart | None:
     batches = sorted({batch for item in series for batch in item.batches})
     height = 400
     x_axis = _log_axis(1, max(largest, 2), str)
-    x_axis |= {"range": [-0.06, log10(max(largest, 2)) + 0.06], "tickvals": batches, "ticktext": [f"{b:,}" for b in batches]}
+    x_axis |= {
+        "range": [-0.06, log10(max(largest, 2)) + 0.06],
+        "tickvals": batches,
+        "ticktext": [f"{b:,}" for b in batches],
+    }
     layout = _layout(
         height,
         margin={"l": 58, "r": 16, "t": 30, "b": 48, "pad": 4},
@@ -199,11 +218,10 @@ def throughput_chart(series: Sequence[ThroughputSeries]) -> Chart | None:
         ],
         hovermode="closest",
     )  # fmt: skip
-    legend = tuple(
-        LegendEntry(item.label, colour, dash, item.kind)
-        for item, (colour, dash) in zip(series, styles, strict=True)
+    legend = tuple(LegendEntry(item.label, *styles[item.group, item.label], item.kind) for item in series)
+    summary = "; ".join(
+        f"{s.label}: up to {rate_text(max(s.rates))} inferences a second ({s.kind.value})" for s in series
     )
-    summary = "; ".join(f"{s.label}: up to {rate_text(max(s.rates))} inferences a second ({s.kind.value})" for s in series)
     return Chart({"data": traces, "layout": layout}, height, f"Throughput. {summary}", legend)
 
 
@@ -216,19 +234,27 @@ def confusion_chart(matrix: Mapping[str, Any] | None) -> Chart | None:
     size = len(labels)
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     hover = [
-        [f"true {labels[i]}, given as {labels[j]}: {count:,} ({100 * shares[i][j]:.1f} % of the class)" for j, count in enumerate(row)]
+        [
+            f"true {labels[i]}, given as {labels[j]}: {count:,} ({100 * shares[i][j]:.1f} % of the class)"
+            for j, count in enumerate(row)
+        ]
         for i, row in enumerate(counts)
     ]
     positions = list(range(size))
     height = min(620, 150 + max(220, 34 * size))
-    axis = {"tickvals": positions, "ticktext": labels, "fixedrange": True, "showgrid": False, "zeroline": False, "automargin": True}
-    longest = max(len(label) for label in matrix["labels"])
+    axis = {
+        "tickvals": positions,
+        "ticktext": labels,
+        "fixedrange": True,
+        "showgrid": False,
+        "zeroline": False,
+        "automargin": True,
+    }
     layout = _layout(
         height,
         margin={"l": 50, "r": 10, "t": 8, "b": 50},
         xaxis={
             **axis, "title": {"text": "given by the network", "font": {"color": MUTED, "size": 12}, "standoff": 8},
-            "tickangle": -45 if longest * size > 34 else 0,
         },
         yaxis={
             **axis, "autorange": "reversed", "title": {"text": "true class", "font": {"color": MUTED, "size": 12}, "standoff": 8},

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import UsageError
 from toolchain.measure.record import Measurement, resource_name
-from toolchain.report.figures import value_text
+from toolchain.report.figures import preferred, value_text
 from toolchain.report.report import Report, highest_rung, read_report
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 #: Row heading -> the measurement that fills it.
@@ -110,9 +111,19 @@ def _warnings(reports: Sequence[Report]) -> list[str]:
 
 
 def _figure(report: Report, name: str) -> Measurement | None:
-    return next((record for record in report.measurements if record.name == name), None)
+    return preferred(report.measurements, name)
 
 
 def _rung_text(report: Report) -> str:
     reached = highest_rung(report)
     return "" if reached is None else f"{reached['rung']} {reached['name']}, {reached['vectors']:,} vectors"
+
+
+def print_comparison(comparison: Comparison, console: Console | None = None) -> None:
+    """The table, then the warnings."""
+    from toolchain.report.terminal import console_for, plain
+
+    out = console if console is not None else console_for()
+    out.print(comparison.table())
+    for warning in comparison.warnings:
+        out.print(f"Warning: {plain(warning)}")

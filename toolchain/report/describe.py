@@ -37,7 +37,11 @@ def confusion_matrix(labels: Sequence[str], classes: np.ndarray, predictions: np
     """
     size = len(labels)
     for label, values in (("classes", classes), ("predictions", predictions)):
-        if values.ndim != 1 or values.shape != classes.shape or (values.size and not 0 <= values.min() <= values.max() < size):
+        if (
+            values.ndim != 1
+            or values.shape != classes.shape
+            or (values.size and not 0 <= values.min() <= values.max() < size)
+        ):
             raise InputError(f"{label} must be one index below {size} for each vector, found shape {values.shape}")
     counts = np.bincount(classes.astype(np.int64) * size + predictions.astype(np.int64), minlength=size * size)
     return {"labels": [str(label) for label in labels], "counts": counts.reshape(size, size).tolist()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import floor, log10
 
-from toolchain.measure.record import SECONDS, Kind, Measurement, parse_latency_name, parse_throughput_name
+from toolchain.measure.record import SECONDS, UNITS, Kind, Measurement, parse_latency_name, parse_throughput_name
 
 FPGA, CPU, GPU = "FPGA", "CPU", "GPU"
 _GPU_WORDS = ("cuda", "gpu", "nvidia", "rocm", "radeon")
@@ -33,13 +33,18 @@ def name_text(name: str) -> str:
     if rate:
         return f"throughput, batch {rate}"
     if name.startswith("used_"):
-        return f"{name.removeprefix('used_').replace('_', ' ')} used"
+        return f"{_resource_text(name.removeprefix('used_'))} used"
     if name.startswith("utilisation_"):
-        return f"{name.removeprefix('utilisation_').replace('_', ' ')}, share of the device"
+        return f"{_resource_text(name.removeprefix('utilisation_'))}, share of the device"
     head, found, batch = name.partition("_batch_")
     if found:
         return f"{head.replace('_', ' ')}, batch {batch}"
     return _NAMES.get(name, name.replace("_", " "))
+
+
+def _resource_text(name: str) -> str:
+    units = {unit.lower().replace(" ", "_"): unit for unit in UNITS}
+    return units.get(name, name.replace("_", " "))
 
 
 def number_text(value: float, digits: int = 4) -> str:
@@ -95,6 +100,69 @@ def group_of(record: Measurement) -> str:
     return GPU if any(word in text for word in _GPU_WORDS) else CPU
 
 
+#: Where several figures have one name: the later stage of a build knows better.
+_PREFERENCE = (Kind.MEASURED, Kind.POST_ROUTE, Kind.POST_SYNTHESIS, Kind.SIMULATED, Kind.ESTIMATED, Kind.RECORDED)
+
+
+def preferred(records: Iterable[Measurement], *names: str) -> Measurement | None:
+    """The figure of the first of `names` that there is; of several, that of the latest stage (post-route before
+    post-synthesis before estimated)."""
+    known = list(records)
+    for name in names:
+        found = [record for record in known if record.name == name]
+        if found:
+            return min(found, key=lambda record: _PREFERENCE.index(record.kind))
+    return None
+
+
+@dataclass(frozen=True)
+class ProcessorRow:
+    """One batch size of one processor and tool, all figures in one line; None for those it does not have.
+
+    Times in seconds, throughput in inferences a second.
+    """
+
+    tool: str
+    kind: Kind
+    batch: int
+    p50_seconds: float | None
+    p99_seconds: float | None
+    p99_9_seconds: float | None
+    throughput: float | None
+    calls: float | None
+    vectors: float | None
+
+
+_ROW_FIELDS = {
+    "latency_p50": "p50_seconds",
+    "latency_p99": "p99_seconds",
+    "latency_p99_9": "p99_9_seconds",
+    "throughput": "throughput",
+    "timed_calls": "calls",
+    "compared_vectors": "vectors",
+}
+_ROW_UNITS = {"throughput": "inferences/s", "timed_calls": "calls", "compared_vectors": "vectors"}
+
+
+def processor_rows(records: Sequence[Measurement]) -> tuple[list[ProcessorRow], list[Measurement]]:
+    """The figures with a batch size as rows of one table, and all other records, both in the order given."""
+    rows: dict[tuple[str, Kind, int], dict[str, float]] = {}
+    others: list[Measurement] = []
+    for record in records:
+        name, found, batch = record.name.partition("_batch_")
+        fits = record.unit in SECONDS if name.startswith("latency_") else record.unit == _ROW_UNITS.get(name)
+        if not (found and batch.isascii() and batch.isdigit() and name in _ROW_FIELDS and fits):
+            others.append(record)
+            continue
+        value = record.seconds if record.unit in SECONDS else record.value
+        tool = f"{record.tool} {record.tool_version}".strip()
+        rows.setdefault((tool, record.kind, int(batch)), {})[_ROW_FIELDS[name]] = value
+    return [
+        ProcessorRow(tool, kind, batch, **{label: values.get(label) for label in _ROW_FIELDS.values()})
+        for (tool, kind, batch), values in rows.items()
+    ], others
+
+
 @dataclass(frozen=True)
 class LatencyPoint:
     """One row of the latency chart; percentiles in seconds, None where a device has none."""
@@ -121,13 +189,14 @@ class ThroughputSeries:
 
 
 def _fpga_label(record: Measurement) -> str:
-    clock = f"{number_text(record.clock_mhz, 4)} MHz" if record.clock_mhz is not None else "clock not given"
-    name = "at Fmax" if record.name.endswith("_at_fmax") else "at the board's clock"
-    return f"{record.device} {name}, {clock}" if record.clock_mhz is not None else f"{record.device}, {clock}"
+    if record.clock_mhz is None:
+        return f"{record.device}, clock not given"
+    which = "Fmax" if record.name.endswith("_at_fmax") else "board"
+    return f"{record.device} at {number_text(record.clock_mhz)} MHz ({which})"
 
 
 def latency_points(records: Sequence[Measurement]) -> list[LatencyPoint]:
-    """FPGA rows first, then each processor at the smallest batch it was measured with; each part fastest first."""
+    """FPGA rows first, then each processor at the smallest batch it was measured with."""
     fpga = [
         LatencyPoint(FPGA, _fpga_label(r), "one sample, without the transfer to the board", r.kind, r.seconds)
         for r in records
@@ -147,7 +216,7 @@ def latency_points(records: Sequence[Measurement]) -> list[LatencyPoint]:
                 group_of(found["p50"]), label, detail, kind, seconds["p50"], seconds.get("p99"), seconds.get("p99_9")
             )
         )
-    return sorted(fpga, key=lambda p: p.seconds) + sorted(processors, key=lambda p: (p.group, p.seconds))
+    return fpga + sorted(processors, key=lambda point: point.group)
 
 
 def _by_device(records: Iterable[Measurement]) -> dict[tuple[str, str, Kind], dict[int, dict[str, Measurement]]]:

@@ -18,13 +18,17 @@ from typing import Any
 from urllib.parse import quote
 
 from toolchain.measure.record import KIND_MEANING, Kind, Measurement
-from toolchain.report.charts import MARKERS, Chart, confusion_chart, latency_chart, throughput_chart
+from toolchain.report.charts import MARKERS, confusion_chart, device_styles, latency_chart, throughput_chart
 from toolchain.report.figures import (
     FPGA,
+    ProcessorRow,
     group_of,
     latency_points,
     name_text,
     number_text,
+    preferred,
+    processor_rows,
+    rate_text,
     resource_uses,
     throughput_series,
     time_text,
@@ -49,12 +53,15 @@ def render_html(report: Report) -> str:
     environment.filters |= {
         "time": time_text,
         "count": lambda value: f"{value:,}",
+        "vectors": lambda value: f"{value:,} vector{'' if value == 1 else 's'}",
         "percent": lambda value: number_text(value, 3),
         "micro": lambda text: str(text).replace(" us", " \u00b5s"),
     }
+    points, series = latency_points(report.measurements), throughput_series(report.measurements)
+    styles = device_styles(points, series)
     charts = {
-        "latency": latency_chart(latency_points(report.measurements)),
-        "throughput": throughput_chart(throughput_series(report.measurements)),
+        "latency": latency_chart(points, styles),
+        "throughput": throughput_chart(series, styles),
         "confusion": confusion_chart(report.confusion_matrix),
     }
     drawn = {name: chart for name, chart in charts.items() if chart is not None}
@@ -73,14 +80,18 @@ def render_html(report: Report) -> str:
         kind_meaning=KIND_MEANING,
         markers=_MARKER_SVG,
         limits=list(_limits(report)),
-        artefacts=[(name, path, "./" + quote(path.replace("\\", "/")), digest) for name, path, digest in artefact_paths(report)],
+        artefacts=[
+            (name, path, "./" + quote(path.replace("\\", "/")), digest) for name, path, digest in artefact_paths(report)
+        ],
         folding_columns=list(dict.fromkeys(key for row in report.folding for key in row if key != "name")),
+        number_columns={k for row in report.folding for k, v in row.items() if type(v) in (int, float)},
         name_text=name_text,
         value_text=value_text,
         number_text=number_text,
-        style=jinja2.utils.markupsafe.Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=jinja2.utils.markupsafe.Markup(script),  # noqa: S704
-        plotly=jinja2.utils.markupsafe.Markup(plotly),  # noqa: S704
+        rate_text=rate_text,
+        style=jinja2.utils.markupsafe.Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=jinja2.utils.markupsafe.Markup(script),
+        plotly=jinja2.utils.markupsafe.Markup(plotly),
         script_digests=" ".join(f"'{_digest(text)}'" for text in (script, plotly) if text),
     )
 
@@ -105,7 +116,7 @@ def _script_json(value: Any) -> Any:
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return markupsafe.Markup(text)  # noqa: S704
+    return markupsafe.Markup(text)
 
 
 #: The shapes of `charts.MARKERS` in a box of 12 by 12.
@@ -131,10 +142,6 @@ def _rungs(report: Report) -> Iterator[dict[str, Any]]:
             yield {"rung": rung, "name": name, "status": "absent"}
 
 
-def _first(records: list[Measurement], *names: str) -> Measurement | None:
-    return next((r for name in names for r in records if r.name == name), None)
-
-
 def _tiles(report: Report) -> list[dict[str, str]]:
     """The figures at the top: what, how much, and of which kind."""
     tiles = []
@@ -142,11 +149,11 @@ def _tiles(report: Report) -> list[dict[str, str]]:
         accuracy = f"{100 * report.accuracy:.2f}"
         tiles.append({"label": "Accuracy", "value": accuracy, "unit": "%", "detail": "held-out vectors, integer graph"})
     chosen = (
-        ("Latency", _first(report.measurements, "latency", "latency_at_fmax", "latency_cycles")),
-        ("Throughput", _first(report.measurements, "throughput", "throughput_at_fmax")),
-        ("Initiation interval", _first(report.measurements, "initiation_interval_cycles")),
-        ("Fmax", _first(report.measurements, "fmax")),
-        ("LUT", _first(report.measurements, "used_lut")),
+        ("Latency", preferred(report.measurements, "latency", "latency_at_fmax", "latency_cycles")),
+        ("Throughput", preferred(report.measurements, "throughput", "throughput_at_fmax")),
+        ("Initiation interval", preferred(report.measurements, "initiation_interval_cycles")),
+        ("Fmax", preferred(report.measurements, "fmax")),
+        ("LUT", preferred(report.measurements, "used_lut")),
     )
     for label, record in chosen:
         if record is None:
@@ -155,6 +162,8 @@ def _tiles(report: Report) -> list[dict[str, str]]:
         detail = record.kind.value.replace("_", "-") + (f", at {number_text(clock)} MHz" if clock else "")
         value = value_text(record)
         value, unit = value.rsplit(" ", 1)
+        if label == "Throughput":  # too long for the place beside the number
+            detail, unit = f"{unit}, {detail}", ""
         unit = {"LUT": "", "us": "\u00b5s"}.get(unit, unit)
         tiles.append({"label": label, "value": value, "unit": unit, "detail": detail})
     return tiles
@@ -173,9 +182,13 @@ def _resources(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _measurement_groups(report: Report) -> list[tuple[str, list[Measurement]]]:
+def _measurement_groups(report: Report) -> list[tuple[str, list[ProcessorRow], list[Measurement]]]:
+    """(device, its rows by batch size, its other figures) in the order of the report."""
     devices = dict.fromkeys(record.device for record in report.measurements)
-    return [(device, [r for r in report.measurements if r.device == device]) for device in devices]
+    return [
+        (device, *processor_rows([record for record in report.measurements if record.device == device]))
+        for device in devices
+    ]
 
 
 def _limits(report: Report) -> Iterator[str]:
@@ -203,6 +216,3 @@ def _limits(report: Report) -> Iterator[str]:
             "memory; for a GPU it holds both copies. p99 needs 100 timed calls, p99.9 needs 1,000; with fewer it is left out."
         )
         yield "Each processor computed the same integers as the interpreter on the same vectors before it was timed."
-
-
-__all__ = ["Chart", "render_html"]

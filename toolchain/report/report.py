@@ -104,7 +104,9 @@ def validate(data: Any) -> None:
             f"report: schema version {found!r} cannot be read, this program reads version {SCHEMA_VERSION}; "
             "build again with this version"
         )
-    error = next(iter(sorted(Draft202012Validator(schema()).iter_errors(data), key=lambda e: list(map(str, e.path)))), None)
+    error = next(
+        iter(sorted(Draft202012Validator(schema()).iter_errors(data), key=lambda e: list(map(str, e.path)))), None
+    )
     if error is not None:
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
         raise InputError(f"report{place}: {error.message}")

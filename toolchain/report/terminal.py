@@ -4,10 +4,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from toolchain.report.figures import name_text, time_text, value_text
-from toolchain.report.report import RUNG_NAMES, Report, artefact_paths, highest_rung
+from toolchain.report.figures import (
+    ProcessorRow,
+    name_text,
+    number_text,
+    processor_rows,
+    rate_text,
+    time_text,
+    value_text,
+)
+from toolchain.report.report import RUNG_NAMES, Report, artefact_paths, highest_rung, read_report
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,10 +54,12 @@ def table_for(title: str, *columns: tuple[str, bool]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(plain(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=Text(plain(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for heading, numeric in columns:
         table.add_column(
-            Text(plain(heading)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold" if not numeric else None
+            Text(plain(heading)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
         )  # fmt: skip
     return table
 
@@ -87,16 +98,34 @@ def _add_comparison(table: Table, rung: str, entry: dict) -> None:
 
 
 def measurement_tables(report: Report) -> list[Table]:
-    """One table a device, with the kind of every figure."""
+    """Tables by device, with the kind of every figure; a processor's batch sizes are rows of one table."""
     tables = []
     for device in dict.fromkeys(record.device for record in report.measurements):
-        table = table_for(device or "No device", ("figure", False), ("value", True), ("kind", False), ("tool", False))
-        for record in report.measurements:
-            if record.device == device:
+        rows, others = processor_rows([record for record in report.measurements if record.device == device])
+        title = device or "No device"
+        if rows:
+            tables.append(_processor_table(title, rows))
+        if others:
+            table = table_for(title, ("figure", False), ("value", True), ("kind", False), ("tool", False))
+            for record in others:
                 tool = f"{record.tool} {record.tool_version}".strip()
                 add_row(table, name_text(record.name), value_text(record), record.kind.value, tool)
-        tables.append(table)
+            tables.append(table)
     return tables
+
+
+def _processor_table(title: str, rows: list[ProcessorRow]) -> Table:
+    table = table_for(
+        title,
+        ("tool", False), ("batch", True), ("p50", True), ("p99", True), ("p99.9", True), ("inferences/s", True),
+        ("timed calls", True), ("vectors compared", True), ("kind", False),
+    )  # fmt: skip
+    for row in rows:
+        times = ["" if s is None else time_text(s) for s in (row.p50_seconds, row.p99_seconds, row.p99_9_seconds)]
+        rate = "" if row.throughput is None else rate_text(row.throughput)
+        counts = ["" if n is None else number_text(n) for n in (row.calls, row.vectors)]
+        add_row(table, row.tool, f"{row.batch:,}", *times, rate, *counts, row.kind.value)
+    return table
 
 
 def artefact_table(report: Report) -> Table:
@@ -121,8 +150,9 @@ def summary_line(report: Report) -> str:
     return ": ".join([parts[0], ", ".join(parts[1:])])
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
-    """Summary, ladder, figures by device, files and notes."""
+def print_report(source: Report | Path, console: Console | None = None) -> None:
+    """Summary, ladder, figures by device, files and notes of a report, a report.json or a build folder."""
+    report = read_report(source) if isinstance(source, Path) else source
     out = console if console is not None else console_for()
     out.print(summary_line(report))
     out.print()
