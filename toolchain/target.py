@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from toolchain.data_folders import BOARDS
 from toolchain.errors import BoardError
@@ -33,7 +34,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Board:
-    """A board: one folder with board.toml, a top module, pins and a README."""
+    """A board: one folder with board.toml, a top module, pins and a README (see boards/README.md).
+
+    core_clock_mhz: the clock that the core is asked for. uart_baud: of the serial line to the host.
+    top: the top module; top_file, constraints: files of the board's folder. oscillator_port, serial_in_port,
+    serial_out_port: ports of the top module. common: files of boards/common that the top module needs.
+    vendor_models: vendor's module that the design instances -> the file of boards/common that stands for it in
+    simulation. program_command: arguments of the program that loads a bitstream, with '{bitstream}' for its name.
+    """
 
     name: str
     description: str
@@ -42,6 +50,15 @@ class Board:
     core_clock_mhz: float
     uart_baud: int
     folder: Path
+    top: str = "top"
+    top_file: str = "top.sv"
+    constraints: str = "pins.lpf"
+    oscillator_port: str = ""
+    serial_in_port: str = ""
+    serial_out_port: str = ""
+    common: tuple[str, ...] = ()
+    vendor_models: Mapping[str, str] = field(default_factory=dict)
+    program_command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,17 +138,57 @@ def find_board(name: str) -> Board:
         raise BoardError(f"board {name!r} is not known{hint}. Known boards: {', '.join(board_names()) or 'none'}")
     path = BOARDS / name / "board.toml"
     try:
-        table = tomllib.loads(path.read_text())
-        return Board(
-            name=name,
-            description=str(table["description"]),
-            device=find_device(str(table["part"])),
-            oscillator_mhz=float(table["clock"]["oscillator_mhz"]),
-            core_clock_mhz=float(table["clock"]["core_mhz"]),
-            uart_baud=int(table["uart"]["baud"]),
-            folder=path.parent,
-        )
+        return _read_board(name, path, tomllib.loads(path.read_text()))
     except (KeyError, ValueError, TypeError) as error:
         raise BoardError(
             f"{path}: {type(error).__name__}: {error}; see boards/README.md for what a board declares"
         ) from None
+
+
+def _read_board(name: str, path: Path, table: Mapping[str, Any]) -> Board:
+    files, uart = table["files"], table["uart"]
+    board = Board(
+        name=name,
+        description=_checked(table["description"], str),
+        device=find_device(_checked(table["part"], str)),
+        oscillator_mhz=float(table["clock"]["oscillator_mhz"]),
+        core_clock_mhz=float(table["clock"]["core_mhz"]),
+        uart_baud=_checked(uart["baud"], int),
+        folder=path.parent,
+        top=_identifier(Path(_checked(files["top"], str)).stem),
+        top_file=_checked(files["top"], str),
+        constraints=_checked(files["constraints"], str),
+        oscillator_port=_identifier(table["ports"]["oscillator"]),
+        serial_in_port=_identifier(uart["serial_in"]),
+        serial_out_port=_identifier(uart["serial_out"]),
+        common=tuple(_checked(file, str) for file in _checked(files["common"], list)),
+        vendor_models={
+            _identifier(module): _checked(file, str) for module, file in _checked(files["vendor_models"], dict).items()
+        },
+        program_command=tuple(_checked(word, str) for word in _checked(table["program"]["command"], list)),
+    )
+    if not 0 < board.oscillator_mhz < 1000 or not 0 < board.core_clock_mhz < 1000:
+        raise ValueError(f"clocks must lie between 0 and 1000 MHz: {board.oscillator_mhz:g}, {board.core_clock_mhz:g}")
+    if board.uart_baud < 1:
+        raise ValueError(f"uart.baud must be positive: {board.uart_baud}")
+    named = [path.parent / file for file in (board.top_file, board.constraints)]
+    named += [BOARDS / "common" / file for file in (*board.common, *board.vendor_models.values())]
+    missing = [file.name for file in named if not file.is_file()]
+    if missing:
+        raise ValueError(f"files that it names do not exist: {', '.join(missing)}")
+    return board
+
+
+_Value = TypeVar("_Value")
+
+
+def _checked(value: Any, kind: type[_Value]) -> _Value:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} must be a {kind.__name__}")
+    return value
+
+
+def _identifier(value: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*", _checked(value, str), re.ASCII):
+        raise ValueError(f"{value!r} is not an identifier")
+    return str(value)
