@@ -72,7 +72,7 @@ def build_shared_object(
     """
     tool = TOOL.require()
     compiler = ["-fPIC", "-std=c++20", *compiler_flags, *(f"-I{folder}" for folder in include)]
-    variables = {"OPT_FAST": optimisation, "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
+    variables = {"OPT_FAST": optimisation, "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O0"}
     command = [
         *tool.command, "--cc", "--exe", "--build", "-j", str(jobs), "--top-module", top, "--prefix", "Vtop",
         "--Mdir", objects, "-o", output, "-O3", "--x-assign", "0", "--x-initial", "0", "--no-assert", "-Wno-fatal", "-Wno-lint",

@@ -1,1 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The project's own RTL, streaming style: one folded kernel a layer, in portable SystemVerilog for any vendor.
+
+Files of a plan: rtl/<module>.sv (the modules of the library that are used, then the top module), memory/*.hex (weights,
+biases, thresholds), files.f (the sources in reading order, for `verilator -f` and other tools). Tools run in the plan's
+folder, because the paths of memory files are relative to it.
+"""
+
+from __future__ import annotations
+
+from toolchain.data_folders import RTL_LIBRARY
+from toolchain.errors import UnsupportedModel
+from toolchain.ir import Graph, Input, Node, Reshape
+from toolchain.passes.choose_folding import Folding, check_folding, choose_folding, default_cycles_per_frame
+from toolchain.passes.group_stages import Stage, group_stages, why_not_linear
+from toolchain.plan import BuildPlan, PlannedFile
+from toolchain.target import Target
+
+
+def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
+    """None if this backend computes `node` exactly, else the reason and what to do."""
+    from toolchain.backends.rtl.streaming.kernels import kernels
+
+    reason = why_not_linear(node, graph)
+    if reason or isinstance(node.operation, Input | Reshape):
+        return reason
+    kernel = kernels().get(type(node.operation))
+    if kernel is None:
+        supported = sorted([*(operation.kind for operation in kernels()), Input.kind, Reshape.kind])
+        return f"there is no streaming kernel for operation {node.operation.kind!r}; there are: {', '.join(supported)}"
+    try:
+        stages = group_stages(graph)
+    except UnsupportedModel:
+        return None  # another node is the reason, and says so itself
+    stage: Stage | None = next((stage for stage in stages if stage.node == node), None)
+    return kernel.why_unsupported(stage) if stage else None
+
+
+def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildPlan:
+    """All files of the network, and its facts (see `emit.facts`).
+
+    folding: chosen for the target's cycles_per_frame (default: `default_cycles_per_frame`) unless it is given.
+    Raises UsageError for a folding that does not fit the network.
+    """
+    from toolchain import __version__
+    from toolchain.backends.rtl.streaming.emit import facts, top_text
+    from toolchain.backends.rtl.streaming.network import lay_out
+
+    if folding is None:
+        folding = choose_folding(graph, target.cycles_per_frame or default_cycles_per_frame(graph))
+    library = sorted(path.stem for path in RTL_LIBRARY.glob("*.sv"))
+    network = lay_out(graph, check_folding(graph, folding), library)
+    used = {module for part in network.parts for module in (part.instance.module, *part.instance.uses)}
+    files = [
+        PlannedFile(f"rtl/{name}.sv", (RTL_LIBRARY / f"{name}.sv").read_bytes()) for name in library if name in used
+    ]
+    files.append(PlannedFile.text(f"rtl/{network.top}.sv", top_text(network, graph, __version__)))
+    sources = [file.path for file in files]
+    files += [PlannedFile(memory.path, memory.content()) for part in network.parts for memory in part.instance.memories]
+    files.append(PlannedFile.text("files.f", "".join(f"{path}\n" for path in sources)))
+    return BuildPlan("rtl-streaming", network.top, tuple(files), facts(network, graph))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One instance of a library module: what it is called, its parameters, its memory files and its timing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from toolchain.backends.rtl.streaming.timing import Timing
+
+#: Folder of the memory files in a plan. The paths in the SystemVerilog are relative to the plan's folder.
+MEMORY_FOLDER = "memory"
+
+
+@dataclass(frozen=True)
+class MemoryFile:
+    """Words of a constant memory, address 0 first, each `width` bits."""
+
+    path: str
+    width: int
+    words: tuple[int, ...]
+
+    def content(self) -> bytes:
+        """One hexadecimal word a line, all of one length, as $readmemh reads them."""
+        digits = (self.width + 3) // 4
+        return "".join(f"{word:0{digits}x}\n" for word in self.words).encode()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A module of the library with everything that its place in a network decides.
+
+    uses: the library modules below it. parameters: (name, SystemVerilog expression), in the order of the module.
+    input_lanes, output_lanes: elements of a beat on both sides. timing: the rules of the module, or of each module of
+    the chain that it consists of; inner_lanes: elements of a beat between the parts of that chain.
+    """
+
+    module: str
+    uses: tuple[str, ...]
+    parameters: tuple[tuple[str, str], ...]
+    input_lanes: int
+    output_lanes: int
+    timing: tuple[Timing, ...]
+    memories: tuple[MemoryFile, ...] = ()
+    inner_lanes: tuple[int, ...] = ()
+
+
+def number(value: int) -> str:
+    """An integer as an expression of the type that the library's parameters have (int or longint)."""
+    if -(1 << 31) < value < 1 << 31:
+        return str(value)
+    return f"-64'sd{-value}" if value < 0 else f"64'sd{value}"
+
+
+def flag(value: bool) -> str:
+    return "1'b1" if value else "1'b0"
+
+
+def text(value: str) -> str:
+    assert value.isascii()
+    assert '"' not in value
+    assert "\\" not in value
+    return f'"{value}"'
+
+
+def signed_width(minimum: int, maximum: int) -> int:
+    """Bits of the narrowest two's complement word that holds the interval; 1 for [-1, 0] and for 0 alone."""
+    return 1 + max((-minimum - 1).bit_length() if minimum < 0 else 0, maximum.bit_length() if maximum > 0 else 0)
+
+
+def packed(values: Iterable[int], width: int) -> int:
+    """The integers as one word, the first in the low bits, each as `width` bits of two's complement."""
+    mask = (1 << width) - 1
+    word = 0
+    for position, value in enumerate(values):
+        word |= (int(value) & mask) << (position * width)
+    return word

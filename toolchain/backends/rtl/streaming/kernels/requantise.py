@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requantise: the module of the same name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.backends.rtl.streaming.instance import Instance, flag, number
+from toolchain.backends.rtl.streaming.timing import QueueTiming
+from toolchain.ir import Overflow, Requantise, Rounding
+from toolchain.ir.rounding import round_shift
+from toolchain.passes.choose_folding import StageFolding
+from toolchain.passes.group_stages import Stage
+
+OPERATION = Requantise
+
+#: The module's codes.
+_ROUNDING = {
+    Rounding.TRUNCATE: 0,
+    Rounding.TRUNCATE_ZERO: 1,
+    Rounding.HALF_UP: 2,
+    Rounding.HALF_DOWN: 3,
+    Rounding.HALF_ZERO: 4,
+    Rounding.HALF_AWAY: 5,
+    Rounding.HALF_EVEN: 6,
+    Rounding.CEILING: 7,
+    Rounding.AWAY: 8,
+    Rounding.HALF_DPU: 9,
+}
+_OVERFLOW = {
+    Overflow.SATURATE: 0,
+    Overflow.WRAP: 1,
+    Overflow.SATURATE_ZERO: 2,
+    Overflow.WRAP_SIGN_MAGNITUDE: 3,
+}
+
+
+def _overflow(stage: Stage) -> Overflow:
+    """The stage's overflow; WRAP, which costs nothing, where no input can overflow."""
+    operation = stage.operation
+    assert isinstance(operation, Requantise)
+    element = stage.input_type.element
+    # Rounding is monotonic: the ends of the interval bound every rounded value.
+    ends = np.array([element.minimum, element.maximum], dtype=object)
+    low, high = round_shift(ends, operation.shift(element), operation.rounding)
+    fits = operation.target.minimum <= low and high <= operation.target.maximum
+    return Overflow.WRAP if fits else operation.overflow
+
+
+def why_unsupported(stage: Stage) -> str | None:
+    operation = stage.operation
+    assert isinstance(operation, Requantise)
+    target = operation.target
+    if _overflow(stage) in (Overflow.SATURATE, Overflow.SATURATE_ZERO) and (
+        target.minimum < -(1 << 63) or target.maximum >= 1 << 63
+    ):
+        return f"saturation needs bounds of at most 64 signed bits; found {target}. Use a narrower type"
+    return None
+
+
+def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
+    operation = stage.operation
+    assert isinstance(operation, Requantise)
+    element, target, shift = stage.input_type.element, operation.target, operation.shift(stage.input_type.element)
+    overflow = _overflow(stage)
+    bounded = overflow in (Overflow.SATURATE, Overflow.SATURATE_ZERO)
+    parameters = (
+        ("PE", number(folding.pe)),
+        ("INPUT_WIDTH", number(element.width)),
+        ("INPUT_SIGNED", flag(element.signed)),
+        ("SHIFT", number(shift)),
+        ("ROUNDING", number(_ROUNDING[operation.rounding])),
+        ("OVERFLOW", number(_OVERFLOW[overflow])),
+        ("OUTPUT_WIDTH", number(target.width)),
+        ("OUTPUT_SIGNED", flag(target.signed)),
+        ("OUTPUT_MINIMUM", number(target.minimum if bounded else 0)),
+        ("OUTPUT_MAXIMUM", number(target.maximum if bounded else 0)),
+    )
+    latency = 2 if shift > 0 and _ROUNDING[operation.rounding] > 0 else 1
+    return Instance(
+        module="requantise",
+        uses=("saturate", "result_queue", "stream_fifo", "skid_buffer"),
+        parameters=parameters,
+        input_lanes=folding.pe,
+        output_lanes=folding.pe,
+        timing=(QueueTiming(latency + 1, latency),),
+    )

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Threshold: the module of the same name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.backends.rtl.streaming.instance import (
+    MEMORY_FOLDER,
+    Instance,
+    MemoryFile,
+    flag,
+    number,
+    packed,
+    signed_width,
+    text,
+)
+from toolchain.backends.rtl.streaming.timing import QueueTiming
+from toolchain.ir import Threshold
+from toolchain.passes.choose_folding import StageFolding
+from toolchain.passes.group_stages import Stage
+
+OPERATION = Threshold
+
+#: Beats a frame up to which the module looks thresholds up in LUTs.
+_TABLE_BEATS = 64
+
+
+def why_unsupported(stage: Stage) -> str | None:
+    operation = stage.operation
+    assert isinstance(operation, Threshold)
+    if not -(1 << 31) < operation.offset < 1 << 31:
+        return f"the offset must fit 32 bits, found {operation.offset}"
+    return None
+
+
+def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
+    operation = stage.operation
+    assert isinstance(operation, Threshold)
+    element, channels, pe = stage.input_type.element, stage.input_type.channels, folding.pe
+    rows = np.broadcast_to(operation.thresholds.astype(object), (channels, operation.thresholds.shape[1]))
+    # A threshold outside the input's interval is always or never reached: the nearest one that is so, too, is narrower.
+    rows = np.minimum(np.maximum(rows, element.minimum), element.maximum + 1)
+    count = rows.shape[1]
+    width = signed_width(int(rows.min()), int(rows.max()))
+    beats = channels // pe
+    words = tuple(packed(rows[b * pe : (b + 1) * pe].ravel(), width) for b in range(beats))
+    memory = MemoryFile(f"{MEMORY_FOLDER}/{identifier}_thresholds.hex", pe * count * width, words)
+    parameters = (
+        ("CHANNELS", number(channels)),
+        ("PE", number(pe)),
+        ("INPUT_WIDTH", number(element.width)),
+        ("INPUT_SIGNED", flag(element.signed)),
+        ("THRESHOLD_COUNT", number(count)),
+        ("THRESHOLD_WIDTH", number(width)),
+        ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
+        ("OUTPUT_OFFSET", number(operation.offset)),
+        ("THRESHOLD_FILE", text(memory.path)),
+    )
+    latency = count.bit_length() + (2 if beats <= _TABLE_BEATS else 3)
+    return Instance(
+        module="threshold",
+        uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
+        parameters=parameters,
+        input_lanes=pe,
+        output_lanes=pe,
+        timing=(QueueTiming(latency + 1, latency),),
+        memories=(memory,),
+    )
