@@ -85,8 +85,8 @@ def verify_csim(
         vector, node, position = first
         one = {name: np.asarray(values)[vector : vector + 1] for name, values in inputs.items()}
         layer = _first_layer(graph, csim, one)
-        values = (int(array[node][(vector, *position)]) for array in (expected, found))
-        return HlsComparison(vectors, count, HlsMismatch(node, vector, position, *values, layer))
+        wanted, got = (int(array[node][(vector, *position)]) for array in (expected, found))
+        return HlsComparison(vectors, count, HlsMismatch(node, vector, position, wanted, got, layer))
 
 
 def _first_layer(graph: Graph, csim: Csim, one: Mapping[str, np.ndarray]) -> str:

@@ -6,6 +6,7 @@ Each kind has a header `bitwright_<name>.h` and a configuration struct `config/<
 
 from __future__ import annotations
 
+from functools import cache
 from string import Template
 from typing import Any
 
@@ -99,14 +100,9 @@ def _cpp(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_registered = False
-
-
+@cache
 def register() -> None:
     """Make the layers known to hls4ml's Vivado and Vitis backends, once per process."""
-    global _registered
-    if _registered:
-        return
     for layer in EXTENSIONS:
         register_layer(layer.__name__, layer)
     vivado = get_backend("Vivado")
@@ -116,4 +112,3 @@ def register() -> None:
     for backend in (vivado, get_backend("Vitis")):
         for header in sorted(_SOURCES.glob("bitwright_*.h")):
             backend.register_source(header.resolve())
-    _registered = True

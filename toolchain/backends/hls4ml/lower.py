@@ -88,6 +88,11 @@ def accumulator(dense: Dense, x: IntegerType, bias: AddBias | None) -> IntegerTy
     return signed_spanning(-bound, bound, fraction)
 
 
+def reachable_thresholds(threshold: Threshold, x: IntegerType) -> np.ndarray:
+    """The thresholds (Python integers), those that are never or always reached moved to the ends of the input's interval."""
+    return np.minimum(np.maximum(threshold.thresholds.astype(object), x.minimum), x.maximum + 1)
+
+
 def lower(graph: Graph, io_type: str) -> Lowered:
     """Every node that an output needs, and every input, as layers."""
     return _Lowering(graph, io_type).run()
@@ -247,9 +252,7 @@ class _Lowering:
 
     @_add.register
     def _(self, operation: Threshold, node: Node, x: TensorType) -> None:
-        # A threshold outside the input's interval is never or always reached: the interval's ends say the same in fewer bits.
-        ends = np.array([x.element.minimum, x.element.maximum + 1], dtype=object)
-        constants = np.minimum(np.maximum(operation.thresholds.astype(object), ends[0]), ends[1])
+        constants = reachable_thresholds(operation, x.element)
         result = self._graph.types[node.name].element
         integer = signed_spanning(result.lowest, result.highest)
         parameters = {

@@ -7,10 +7,7 @@ folder is touched and the working folder of this process stays what it is.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +53,7 @@ class _VivadoWriter(_PlainConfiguration, VivadoWriter):
     pass
 
 
-_WRITERS = {"Vitis": _VitisWriter, "Vivado": _VivadoWriter}
+_WRITERS: dict[str, type[VivadoWriter]] = {"Vitis": _VitisWriter, "Vivado": _VivadoWriter}
 
 
 def write_project(lowered: Lowered, settings: ProjectSettings) -> list[PlannedFile]:
@@ -64,16 +61,14 @@ def write_project(lowered: Lowered, settings: ProjectSettings) -> list[PlannedFi
     register()
     with tempfile.TemporaryDirectory(prefix="bitwright-hls4ml-") as temporary:
         folder = Path(temporary) / "project"
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = ModelGraph.from_layer_list(
-                _configuration(lowered, settings, folder),
-                [_layer(layer) for layer in lowered.layers],
-                [identifier for _, identifier in lowered.inputs],
-                [identifier for _, identifier in lowered.outputs],
-            )
-            model.config.config["Stamp"] = _STAMP
-            _WRITERS[settings.backend]().write_hls(model)
+        model = ModelGraph.from_layer_list(
+            _configuration(lowered, settings, folder),
+            [_layer(layer) for layer in lowered.layers],
+            [identifier for _, identifier in lowered.inputs],
+            [identifier for _, identifier in lowered.outputs],
+        )
+        model.config.config["Stamp"] = _STAMP
+        _WRITERS[settings.backend]().write_hls(model)
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = [PlannedFile(path.relative_to(folder).as_posix(), path.read_bytes()) for path in paths]
     for file in files:
@@ -95,11 +90,18 @@ def _configuration(lowered: Lowered, settings: ProjectSettings, folder: Path) ->
         "HLSConfig": {
             # No default precision: a type that is not set here is an error, never a guess.
             "Model": {"ReuseFactor": 1, "Strategy": "Latency", "BitExact": False},
-            "LayerName": {
-                layer.identifier: {"Precision": dict(layer.precision), "Trace": True} for layer in lowered.layers
-            },
+            "LayerName": _layer_settings(lowered),
         },
     }
+
+
+def _layer_settings(lowered: Lowered) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for layer in lowered.layers:
+        settings[layer.identifier] = {"Precision": dict(layer.precision), "Trace": True}
+        # The layer that hls4ml puts in where a stream has several readers.
+        settings[f"clone_{layer.identifier}"] = {"Precision": {"result": layer.precision["result"]}}
+    return settings
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

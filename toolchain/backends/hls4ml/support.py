@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.backends.hls4ml.lower import LOWERED, accumulator, folded_bias
+from toolchain.backends.hls4ml.lower import LOWERED, accumulator, folded_bias, reachable_thresholds
 from toolchain.backends.hls4ml.words import exact_in_double, saturation_mode
 from toolchain.ir import AddBias, Dense, Graph, Input, IntegerType, Node, Relu, Requantise, Threshold
 from toolchain.target import Target
@@ -42,8 +42,7 @@ def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
     elif isinstance(operation, AddBias):
         constants = ("bias", operation.bias, operation.bias_fraction)
     elif isinstance(operation, Threshold):
-        inside = np.minimum(np.maximum(operation.thresholds, x.element.minimum), x.element.maximum + 1)
-        constants = ("thresholds", inside, x.element.fraction)
+        constants = ("thresholds", reachable_thresholds(operation, x.element), x.element.fraction)
         numbers = (operation.offset,)
     elif isinstance(operation, Relu) and operation.upper_bound is not None:
         numbers = (min(operation.upper_bound, x.element.maximum << (operation.negative_slope_shift or 0)),)

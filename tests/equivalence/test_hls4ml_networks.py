@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole networks as HLS C++ on the CPU: random ones in both styles, the shipped models, and a fault that must be found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from hls4ml_bench import compare
+
+from toolchain.backends.base import make_plan
+from toolchain.build.tools.hls4ml import compile_csim
+from toolchain.data_folders import MODELS
+from toolchain.errors import InputError, Mismatch
+from toolchain.ir import (
+    AddBias,
+    ArgMax,
+    Dense,
+    Graph,
+    GraphBuilder,
+    Input,
+    IntegerType,
+    Overflow,
+    Relu,
+    Requantise,
+    Rounding,
+    Threshold,
+)
+from toolchain.target import Target
+from toolchain.verify.hls import verify_csim
+from toolchain.verify.vectors import random_vectors
+
+SIZES = (16, 64, 32, 32, 10)
+
+
+def requantise_network(sizes: tuple[int, ...] = SIZES, seed: int = 5) -> Graph:
+    """Dense, bias, rectifier, requantisation: the form of a QKeras model."""
+    random = np.random.default_rng(seed)
+    builder = GraphBuilder("requantise style")
+    x = builder.add(Input((sizes[0],), IntegerType(True, 8, 6)), name="x")
+    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        x = builder.add(Dense(random.integers(-31, 32, (inputs, outputs)), 5), x, name=f"dense_{layer}")
+        x = builder.add(AddBias(random.integers(-31, 32, outputs), 5), x, name=f"bias_{layer}")
+        if layer < len(sizes) - 2:
+            x = builder.add(Relu(), x, name=f"relu_{layer}")
+            target = IntegerType(False, 6, 3)
+            x = builder.add(Requantise(target, Rounding.HALF_EVEN, Overflow.SATURATE), x, name=f"quantise_{layer}")
+    builder.output(x, host_function="softmax")
+    return builder.build()
+
+
+def threshold_network(sizes: tuple[int, ...] = SIZES, seed: int = 6) -> Graph:
+    """Dense, thresholds, and the index of the largest: the form of a Brevitas model with float scales."""
+    random = np.random.default_rng(seed)
+    builder = GraphBuilder("threshold style")
+    x = builder.add(Input((sizes[0],), IntegerType(True, 8, 0)), name="x")
+    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        x = builder.add(Dense(random.integers(-7, 8, (inputs, outputs)), 0), x, name=f"dense_{layer}")
+        if layer < len(sizes) - 2:
+            reach = builder.type(x).element.maximum // 6
+            thresholds = np.sort(random.integers(-reach, reach, (outputs, 15)), axis=1)
+            x = builder.add(Threshold(thresholds, -8 * (layer % 2)), x, name=f"threshold_{layer}")
+    builder.output(x, name="logits")
+    builder.output(builder.add(ArgMax(), x, name="class"), name="class")
+    return builder.build()
+
+
+@pytest.mark.parametrize("network", [requantise_network, threshold_network])
+@pytest.mark.parametrize("flow", ["vitis", "vivado"])
+def test_random_networks(network: type[Graph], flow: str, tmp_path: Path) -> None:
+    graph = network()  # type: ignore[call-arg]
+    io_type = "io_stream" if flow == "vivado" else "io_parallel"  # both of each, without their product
+    inputs = {"x": random_vectors(graph, 3000, 1)}
+    compare(graph, tmp_path, io_type=io_type, flow=flow, optimisation="-O1", inputs=inputs).require()
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in MODELS.glob("*/model.toml")))
+def test_shipped_models(name: str, tmp_path: Path) -> None:
+    from toolchain.frontends import load_model
+
+    graph = load_model(MODELS / name).graph
+    inputs = {graph.inputs[0].name: random_vectors(graph, 2000, 1)}
+    compare(graph, tmp_path, optimisation="-O1", inputs=inputs).require()
+
+
+def test_a_wrong_constant_is_found_and_its_layer_named(tmp_path: Path) -> None:
+    graph = requantise_network((4, 6, 5, 3))
+    plan = make_plan("hls4ml", graph, Target())
+    plan.write(tmp_path)
+    library = compile_csim(tmp_path, plan.facts, tmp_path / "csim.so", log=tmp_path / "log", optimisation="-O0")
+    x = random_vectors(graph, 200, 1)
+    assert verify_csim(graph, library.path, tmp_path, plan.facts, x).mismatches == 0
+
+    biases = sorted((tmp_path / "vitis/firmware/weights").glob("b*.txt"), key=lambda path: int(path.stem[1:]))
+    values = biases[1].read_text().split(", ")
+    values[2] = str(float(values[2]) + (-0.25 if float(values[2]) > 0 else 0.25))
+    biases[1].write_text(", ".join(values))
+    result = verify_csim(graph, library.path, tmp_path, plan.facts, x)
+    assert result.mismatches > 0
+    assert result.first_mismatch is not None
+    assert result.first_mismatch.first_layer == "bias_1"
+    with pytest.raises(Mismatch, match="the first layer that differs is 'bias_1'.*values differ from the interpreter"):
+        result.require()
+
+    biases[1].unlink()
+    with pytest.raises(
+        InputError, match=rf"constants \['{biases[1].stem}'\] of the HLS project are missing; build it again"
+    ):
+        verify_csim(graph, library.path, tmp_path, plan.facts, x)

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning of HLS projects: the same bytes every time, nothing of this machine in them, and refusals in words."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolchain.backends.base import make_plan
+from toolchain.backends.hls4ml import DEFAULT_PART, plan
+from toolchain.backends.hls4ml.words import ap_fixed, exact_in_double, precision, saturation_mode
+from toolchain.build.tools.hls4ml import Port, _from_words, _to_words
+from toolchain.errors import BoardError, InputError, UnsupportedModel, UsageError
+from toolchain.ir import (
+    AddBias,
+    Dense,
+    Graph,
+    GraphBuilder,
+    Input,
+    IntegerType,
+    Operation,
+    Overflow,
+    Relu,
+    Requantise,
+    Rounding,
+    Threshold,
+)
+from toolchain.plan import BuildPlan
+from toolchain.target import Device, Target, find_device
+
+
+def chain(
+    *operations: Operation, element: IntegerType = IntegerType(True, 6, 3), shape: tuple[int, ...] = (3,)
+) -> Graph:
+    builder = GraphBuilder("evil */ name")
+    tensor = builder.add(Input(shape, element), name="x")
+    for operation in operations:
+        tensor = builder.add(operation, tensor, name=operation.kind)
+    builder.output(tensor)
+    return builder.build()
+
+
+def network() -> Graph:
+    weights = np.arange(-6, 6).reshape(3, 4)
+    requantise = Requantise(IntegerType(False, 4, 2), Rounding.CEILING, Overflow.SATURATE)
+    threshold = Threshold(np.array([[-4, 0, 5]]))
+    return chain(
+        Dense(weights, 2), AddBias(np.array([1, 2, 3, -4]), 3), Relu(), requantise, Dense(weights.T.copy()), threshold
+    )
+
+
+def content(made: BuildPlan, path: str) -> str:
+    return next(file.content.decode() for file in made.files if file.path == path)
+
+
+def test_the_same_graph_gives_the_same_bytes_in_every_process() -> None:
+    code = (
+        "from tests.unit.test_backend_hls4ml import network\n"
+        "from toolchain.backends.hls4ml import plan\n"
+        "from toolchain.target import Target\n"
+        "import sys\n"
+        "print(plan(network(), Target()).digest)\n"
+        "print([m for m in ('tensorflow', 'keras', 'torch', 'qkeras', 'onnx') if m in sys.modules])\n"
+    )
+    root = Path(__file__).parents[2]
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+        ).stdout.splitlines()
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert answers[0] == answers[1] == [plan(network(), Target()).digest, "[]"]
+
+
+def test_nothing_of_this_machine_is_in_a_plan(
+    capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    before = Path.cwd()
+    made = plan(network(), Target())
+    assert Path.cwd() == before
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+    foreign = re.compile(rb"(?<![\w.{}/])/(?:home|root|tmp|work|usr|opt|var)/[\w]")
+    allowed = {"build_prj.tcl", "ap_private.h"}
+    for file in made.files:
+        found = foreign.search(file.content)
+        assert found is None or Path(file.path).name in allowed, f"{file.path}: {found}"
+        assert str(Path.home()).encode() not in file.content or str(Path.home()) == "/"
+        assert sys.prefix.encode() not in file.content
+
+
+def test_a_plan_holds_both_projects_and_the_facts() -> None:
+    made = plan(network(), Target(find_device("xc7z020clg400-1"), clock_mhz=160.0))
+    assert (made.name, made.top) == ("hls4ml", "evil_name_top")
+    assert set(made.facts) == {
+        "top", "io_type", "part", "part_is_default", "clock_period_ns", "flows", "inputs", "outputs", "layers",
+    }  # fmt: skip
+    assert made.facts["flows"] == ["vitis", "vivado"]
+    assert made.facts["inputs"] == [
+        {"node": "x", "identifier": "node_x", "shape": [3], "signed": True, "width": 6, "fraction": 3}
+    ]
+    assert [layer["node"] for layer in made.facts["layers"]] == [
+        "add_bias",
+        "relu",
+        "requantise",
+        "dense_2",
+        "threshold",
+    ]
+    for flow in ("vitis", "vivado"):
+        tcl = content(made, f"{flow}/project.tcl")
+        assert 'set part "xc7z020clg400-1"' in tcl
+        assert "set clock_period 6.25\n" in tcl
+        assert "evil */" not in "".join(file.content.decode(errors="replace") for file in made.files)
+    assert "nnet::dense<" in content(made, "vitis/firmware/evil_name_top.cpp")
+    assert "bitwright::elementwise<" in content(made, "vivado/firmware/evil_name_top.cpp")
+
+
+@pytest.mark.parametrize("device", [None, find_device("LFE5U-85F-6BG381C")])
+def test_a_target_that_hls_tools_do_not_know_gets_the_default_part(device: Device | None) -> None:
+    made = plan(chain(Relu()), Target(device))
+    assert (made.facts["part"], made.facts["part_is_default"]) == (DEFAULT_PART, True)
+
+
+def test_a_part_cannot_break_out_of_tcl() -> None:
+    with pytest.raises(BoardError) as error:
+        plan(chain(Relu()), Target(Device('xc7"; exec rm', "xc7")))
+    assert str(error.value) == "part 'xc7\"; exec rm' is not an ordering code: only letters, digits and '-' are allowed"
+
+
+def test_an_unknown_io_type_is_refused() -> None:
+    with pytest.raises(UsageError) as error:
+        plan(chain(Relu()), Target(), "io_serial")
+    assert str(error.value) == "io_type 'io_serial' is not known; allowed: io_parallel, io_stream"
+
+
+REFUSED = [
+    (
+        chain(element=IntegerType(True, 101)),
+        "x (input): hls4ml takes inputs of at most 100 bits, found fixed<101,101>; narrow the input",
+    ),
+    (
+        chain(Dense(np.ones((3, 2), np.int64)), shape=(2, 2, 2, 3)),
+        "dense (dense): hls4ml's Dense takes at most 3 axes, the input has shape (2, 2, 2, 3); reshape it before",
+    ),
+    (
+        chain(AddBias(np.array([1, 2, (1 << 53) + 1]))),
+        "add_bias (add_bias): its bias need more than 53 significant bits; HLS reads constants as double precision numbers "
+        "and would round them. Use coarser constants",
+    ),
+    (
+        chain(Requantise(IntegerType(True, 70, 60, -(1 << 65), 1 << 65), overflow=Overflow.SATURATE)),
+        "requantise (requantise): a bound, an offset or a saturation interval needs more than 62 bits; narrow the result's type",
+    ),
+    (
+        chain(Requantise(IntegerType(True, 600, 300))),
+        "requantise (requantise): needs words of 600 bits with 300 fraction bits; this backend stops at 500 bits. Narrow the "
+        "types around this node",
+    ),
+]
+
+
+@pytest.mark.parametrize(("graph", "reason"), REFUSED)
+def test_what_hls_cannot_express_exactly_is_refused(graph: Graph, reason: str) -> None:
+    with pytest.raises(UnsupportedModel) as error:
+        make_plan("hls4ml", graph, Target())
+    assert str(error.value) == f"backend 'hls4ml' cannot express this network exactly:\n  {reason}"
+
+
+def test_a_stream_with_too_many_readers_is_refused() -> None:
+    builder = GraphBuilder("wide")
+    x = builder.add(Input((2,), IntegerType(True, 4)), name="x")
+    for number in range(8):
+        builder.output(builder.add(Relu(), x, name=f"relu {number}"), name=f"{number}")
+    graph = builder.build()
+    plan(graph, Target())
+    with pytest.raises(UnsupportedModel) as error:
+        plan(graph, Target(), "io_stream")
+    assert str(error.value) == (
+        "x: its result is read 8 times; hls4ml copies a stream at most 7 times. Use io_parallel for this network"
+    )
+
+
+def test_types_in_the_words_of_hls() -> None:
+    element = IntegerType(False, 6, 8)
+    assert precision(element) == "ufixed<6,-2>"
+    assert precision(element, "RND_CONV", "SAT") == "ufixed<6,-2,RND_CONV,SAT>"
+    assert ap_fixed(IntegerType(True, 6, -2)) == "ap_fixed<6,8,AP_TRN,AP_WRAP>"
+    assert saturation_mode(IntegerType(True, 4, 0, -7, 7), Overflow.SATURATE) == "SAT_SYM"
+    assert saturation_mode(IntegerType(True, 4, 0, -7, 6), Overflow.SATURATE) is None
+    assert saturation_mode(IntegerType(True, 1, 0, 0, 0), Overflow.SATURATE) is None
+    assert saturation_mode(IntegerType(False, 4, 0, 0, 14), Overflow.SATURATE_ZERO) is None
+
+
+def test_constants_that_double_precision_holds() -> None:
+    assert exact_in_double(np.array([1 << 80, -(1 << 80), 3 << 100, 0], dtype=object), 60)
+    assert exact_in_double(np.array([(1 << 53) - 1]), 800)
+    assert not exact_in_double(np.array([(1 << 53) + 1]), 0)
+    assert not exact_in_double(np.array([1]), 1100)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("width", [1, 7, 63, 64, 65, 128, 200])
+def test_words_hold_every_integer(signed: bool, width: int) -> None:
+    element = IntegerType(signed, width)
+    values = [element.minimum, element.maximum, 0, element.maximum // 3, element.minimum // 3, element.maximum]
+    dtype = np.int64 if element.maximum < 1 << 63 else object
+    array = np.array(values, dtype=dtype).reshape(2, 3)
+    port = Port("x", (3,), signed, width)
+    words = _to_words(port, array)
+    assert (words.dtype, words.shape) == (np.uint64, (2, 3 * -(-width // 64)))
+    back = _from_words(port, words)
+    assert back.tolist() == array.tolist()
+    with pytest.raises(InputError, match="do not fit the port's"):
+        _to_words(port, np.array([[element.maximum + 1, 0, 0]], dtype=object))
