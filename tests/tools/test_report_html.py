@@ -172,6 +172,7 @@ def test_figures_and_verdicts_are_on_the_page() -> None:
     text = " ".join(Page(render_html(failed)).text.split())
     assert "No rung of the ladder holds" in text
     assert "different 9 vectors, 2 differ" in text
+    assert "Rung 1 does not." in text
 
 
 if BROWSER:  # a browser is no tool of the toolchain: where there is none, there is no such test

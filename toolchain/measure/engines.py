@@ -59,7 +59,7 @@ def processor_name() -> str:
         for line in lines:
             key, _, value = line.partition(":")
             if key.strip() == label and value.strip():
-                return " ".join(value.split())
+                return " ".join(value.replace("(R)", "").replace("(TM)", "").split())
     import platform
 
     return platform.machine() or "unknown processor"

@@ -144,7 +144,8 @@ def _overflow(operation: Requantise) -> Step:
     if operation.overflow is Overflow.SATURATE:
         return lambda y: torch.clamp(y, low, high)
     if operation.overflow is Overflow.SATURATE_ZERO:
-        return lambda y: torch.where((y < low) | (y > high), 0.0, y)
+        # A product, not torch.where with a constant: that copies the constant, which a CUDA graph cannot capture.
+        return lambda y: y * ((y >= low) & (y <= high)).to(y.dtype)
     modulus = float(1 << target.width)
     half = modulus / 2
 

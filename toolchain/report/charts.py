@@ -261,7 +261,7 @@ def confusion_chart(matrix: Mapping[str, Any] | None) -> Chart | None:
         },
     )  # fmt: skip
     trace = {
-        "type": "heatmap", "z": shares, "text": [[f"{count:,}" for count in row] for row in counts], "customdata": hover,
+        "type": "heatmap", "z": shares, "text": [[str(count) for count in row] for row in counts], "customdata": hover,
         "hovertemplate": "%{customdata}<extra></extra>", "zmin": 0, "zmax": 1, "showscale": False, "xgap": 2, "ygap": 2,
         "colorscale": [[0, "#f2f5f8"], [0.02, "#dbe7f2"], [0.25, "#9fc1de"], [0.6, "#3f7fb8"], [1, ACCENT]],
         "x": positions, "y": positions,
