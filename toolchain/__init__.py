@@ -6,7 +6,7 @@ The public Python interface; everything heavy is imported when it is first used:
     import toolchain
 
     model = toolchain.load_model("models/digits")
-    result = toolchain.build(model, board="ulx3s-85f", until="rtl", out="build/digits")
+    result = toolchain.build_hardware(model, board="ulx3s-85f", until="rtl", out="build/digits")
     print(result.report["ladder"])
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "build": "toolchain.pipeline",
+    "build_hardware": "toolchain.pipeline",
     "evaluate": "toolchain.pipeline",
     "load_model": "toolchain.frontends",
     "Graph": "toolchain.ir",
@@ -26,7 +26,7 @@ _PUBLIC = {
 }
 
 __all__ = [  # the names of _PUBLIC, spelled out for tools that read this file
-    "Graph", "__version__", "build", "evaluate", "interpret", "load_graph", "load_model", "save_graph",
+    "Graph", "__version__", "build_hardware", "evaluate", "interpret", "load_graph", "load_model", "save_graph",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from toolchain.ir import interpret as interpret
     from toolchain.ir import load_graph as load_graph
     from toolchain.ir import save_graph as save_graph
-    from toolchain.pipeline import build as build
+    from toolchain.pipeline import build_hardware as build_hardware
     from toolchain.pipeline import evaluate as evaluate
 
 

@@ -115,10 +115,12 @@ def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_m
     Finished stages are kept in DIR: the same command again resumes, or returns at once if nothing has changed.
     DIR/report.html is the page to look at, DIR/report.json the same for programs.
     """
-    from toolchain.pipeline import build as run_build
+    from toolchain.pipeline import build_hardware
 
     with _progress() as progress:
-        result = run_build(model, out=out, skip_rungs=skip_rung, measure=not no_measure, progress=progress, **options)
+        result = build_hardware(
+            model, out=out, skip_rungs=skip_rung, measure=not no_measure, progress=progress, **options
+        )
     if as_json:
         _print_json(result.report)
         return

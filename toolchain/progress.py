@@ -26,7 +26,7 @@ class _Lines:
     def begin(self, names: Sequence[str]) -> None: ...
 
     def started(self, name: str, text: str = "") -> None:
-        self._started[name] = time.monotonic()
+        self._started.setdefault(name, time.monotonic())
         self._say(f"{name}: {text or 'started'}")
 
     def advanced(self, name: str, done: float, total: float, text: str = "") -> None: ...

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from toolchain.verify.vectors import random_vectors
 
 from toolchain.build.folder import BuildFolder, StageResult, file_digest, package_versions, source_digest
 from toolchain.errors import InputError, Mismatch, UnsupportedModel
@@ -18,6 +17,7 @@ from toolchain.frontends.model_folder import load_vectors
 from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_values, save_graph
 from toolchain.ir.operation import storage_dtype
 from toolchain.pipeline.request import Request
+from toolchain.verify.vectors import random_vectors
 
 _FRAMEWORKS = ("numpy", "qkeras", "tensorflow", "tf-keras", "brevitas", "torch", "qonnx", "onnx", "onnxruntime")
 #: Vectors of rung 1 where the user gives none.
@@ -64,8 +64,6 @@ def run_graph_stage(folder: BuildFolder, request: Request, loaded: Any, say: Cal
 
 
 def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable[[str], None]) -> dict[str, Any]:
-    from toolchain.ir.export_qonnx import export_qonnx
-
     if loaded is None:
         from toolchain.frontends import load_model
 
@@ -83,6 +81,8 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
     save_graph(graph, work / "graph.bitwright")
     notes = []
     try:
+        from toolchain.ir.export_qonnx import export_qonnx
+
         export_qonnx(graph, work / "graph.onnx")
     except (InputError, ImportError) as error:
         notes.append(f"No QONNX file: {error}")
@@ -125,17 +125,22 @@ def _rung_1(graph: Graph, loaded: Any, x_real: np.ndarray, say: Callable[[str], 
 
     say("rung 1: the framework against the interpreter")
     started = time.monotonic()
-    vectors, mismatches, first = compare_framework(loaded, x_real)
-    if mismatches:
+    comparison = compare_framework(loaded, x_real)
+    first = comparison.first_mismatch
+    if first is not None:
         raise Mismatch(
             f"rung 1 ({loaded.framework} against the interpreter)",
-            vector=first.vector, index=first.index, expected=first.expected, found=first.found, count=mismatches,
-        )  # fmt: skip
+            vector=first.vector,
+            index=first.index,
+            expected=first.expected,
+            found=first.found,
+            count=comparison.mismatches,
+        )
     return {
         "rung": 1,
         "name": f"{loaded.framework} = interpreter",
-        "vectors": vectors,
-        "mismatches": mismatches,
+        "vectors": comparison.vectors,
+        "mismatches": comparison.mismatches,
         "seconds": time.monotonic() - started,
     }
 

@@ -74,7 +74,7 @@ def make_request(
     skip_rungs: Sequence[int] = (),
     measure: bool = True,
 ) -> Request:
-    """Check the arguments of `toolchain.build` (see there) and find what they name.
+    """Check the arguments of `toolchain.build_hardware` (see there) and find what they name.
 
     Raises UsageError, BoardError or InputError with what was found and what is allowed.
     """

