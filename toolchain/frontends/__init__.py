@@ -129,11 +129,11 @@ def _load_object(
     imported: Any
     if "torch" in origins:
         report("exporting from Brevitas")
-        from toolchain.frontends import brevitas
+        from toolchain.frontends.brevitas import import_module, load_weights
 
         if weights is not None:
-            brevitas.load_weights(source, weights)
-        imported = brevitas.import_module(source, input_shape, input_type=input_type)
+            load_weights(source, weights)
+        imported = import_module(source, input_shape, input_type=input_type)
     elif origins & {"tf_keras", "keras"}:
         from toolchain.frontends import qkeras
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from math import frexp
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import InputError, UnsupportedModel, UsageError
+from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.qkeras_file import LAYER_ENTRIES, load_file, unsupported_layer, unsupported_quantiser
 from toolchain.frontends.qkeras_quantisers import ActivationQuantiser, activation_quantiser, quantised_weights
 from toolchain.frontends.qkeras_runtime import import_qkeras, import_tf_keras, version
-from toolchain.frontends.real_input import declared_interval, parse_input_type
+from toolchain.frontends.real_input import declared, narrowed, parse_input_type
 from toolchain.ir import (
     AddBias,
     Dense,
-    Graph,
     GraphBuilder,
     Input,
     IntegerType,
@@ -115,12 +116,8 @@ class _Walk:
         """Apply an activation quantiser: as the graph's input where the tensor is still real."""
         target = quantiser.target
         if self.tensor is None and quantiser.is_plain:
-            element, out_of_range = target, OutOfRange.SATURATE
-            if self.input_range is not None:
-                interval = declared_interval(self.input_range, target.fraction)
-                if target.minimum <= interval[0] and interval[1] <= target.maximum:
-                    element = replace(target, minimum=interval[0], maximum=interval[1])
-                    out_of_range = OutOfRange.REFUSE
+            step = Fraction(2) ** -target.fraction
+            element, out_of_range = narrowed(target, self.input_range, step=step)
             self.start(element, out_of_range, f"{self.input_source}, {source}")
             return
         if quantiser.sign:
@@ -130,20 +127,6 @@ class _Walk:
         if quantiser.negative_slope_shift is not None:
             self.add(Relu(quantiser.negative_slope_shift), f"{name}/slope", source)
         self.add(Requantise(target, Rounding.HALF_EVEN, Overflow.SATURATE), name, source)
-
-
-@dataclass(frozen=True)
-class ImportedModel:
-    """A graph, and the framework's own forward: real inputs (samples, *shape) -> real values of the graph's output.
-
-    quantises_input: whether the model itself rounds its real inputs, so that any real input may be compared; else
-        only inputs on the steps of the declared input type mean the same to both.
-    """
-
-    graph: Graph
-    framework: str
-    run: Callable[[np.ndarray], np.ndarray]
-    quantises_input: bool
 
 
 def import_file(
@@ -178,11 +161,7 @@ def import_model(
         input_range=input_range,
     )
     if walk.input_type is not None:
-        element = walk.input_type
-        if input_range is not None:
-            low, high = declared_interval(input_range, element.fraction)
-            element = replace(element, minimum=max(low, element.minimum), maximum=min(high, element.maximum))
-        walk.start(element, OutOfRange.REFUSE, walk.input_source)
+        walk.start(declared(walk.input_type, input_range), OutOfRange.REFUSE, walk.input_source)
     prefix = f"{where}: " if where else ""
     for position, layer in enumerate(layers[1:], start=1):
         label = f"{prefix}layer {_label(layer)}"

@@ -246,7 +246,7 @@ def _safe_ends(value: Any, where: str, key: str) -> list[list[Any]]:
 
 
 def _safe_inbound(value: Any, label: str) -> list[list[list[Any]]]:
-    nodes = value if isinstance(value, list) else [None]
+    nodes: list[Any] = value if isinstance(value, list) else [None]
     safe = []
     for node in nodes:
         ok = isinstance(node, list) and all(

@@ -125,7 +125,7 @@ def quantise_input(node: Node, values: np.ndarray) -> QuantisedInput:
             f"input {node.name!r}: sample {position[0]} holds {real[position]} at index {list(position[1:])}"
         )
     steps = (real - operation.offset) / operation.scale * 2.0**element.fraction
-    rounded = _round_real(steps, operation.rounding)
+    rounded = round_real(steps, operation.rounding)
     outside = (rounded < element.minimum) | (rounded > element.maximum)
     count = int(outside.sum())
     if count and operation.out_of_range is OutOfRange.REFUSE:
@@ -145,7 +145,7 @@ def quantise_input(node: Node, values: np.ndarray) -> QuantisedInput:
     return QuantisedInput(stored(integers, element), count)
 
 
-def _round_real(values: np.ndarray, rounding: Rounding) -> np.ndarray:
+def round_real(values: np.ndarray, rounding: Rounding) -> np.ndarray:
     """Round float64 values to integers (still float64) in a named mode; exact, since floor and remainder are."""
     floor = np.floor(values)
     remainder = values - floor

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every frontend returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir import Graph
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A graph, and the framework's own forward: real inputs (samples, *shape) -> real values of the graph's output.
+
+    framework: name and version. quantises_input: whether the model itself rounds its real inputs, so that any real input
+    may be compared; else only inputs on the steps of the declared input type mean the same to both.
+    """
+
+    graph: Graph
+    framework: str
+    run: Callable[[np.ndarray], np.ndarray]
+    quantises_input: bool

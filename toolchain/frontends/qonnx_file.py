@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QONNX files, opened safely: plain protobuf data, checked before anything interprets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from toolchain.errors import InputError, ToolNotFound, UnsupportedModel
+
+#: Protobuf itself cannot hold more; models with their weights in separate files are refused.
+MAXIMUM_BYTES = (2 << 30) - 1
+#: QONNX looks custom operations up by importing a Python module of the domain's name, so no other domain may pass.
+DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas")
+
+
+def import_onnx() -> Any:
+    """The module `onnx`. Raises ToolNotFound where it is not installed."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ToolNotFound(
+            f"onnx cannot be imported ({error}); install it with: pip install 'bitwright[qonnx]'"
+        ) from None
+    return onnx
+
+
+def load_onnx(path: Path) -> Any:
+    """The ModelProto in a file.
+
+    Raises InputError for what is missing, too large, not ONNX or against ONNX's rules; UnsupportedModel for weights in
+    other files, functions, and operation sets other than ONNX's and QONNX's.
+    """
+    onnx = import_onnx()
+    from google.protobuf.message import DecodeError
+
+    try:
+        size = path.stat().st_size
+        if size > MAXIMUM_BYTES:
+            raise InputError(f"{path}: {size} bytes, more than the {MAXIMUM_BYTES} allowed for an ONNX file")
+        model = onnx.load_model_from_string(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except DecodeError as error:
+        raise InputError(f"{path}: not an ONNX file ({error})") from None
+    if not model.graph.node:
+        raise InputError(f"{path}: not an ONNX file, or one without operations")
+    tensors = list(model.graph.initializer)
+    tensors += [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
+    for tensor in tensors:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise UnsupportedModel(
+                f"{path}: tensor {tensor.name!r} is kept in another file; save the model as one file"
+            )
+    domains = sorted({node.domain for node in model.graph.node} | {entry.domain for entry in model.opset_import})
+    unknown = [domain for domain in domains if domain not in DOMAINS]
+    if unknown:
+        raise UnsupportedModel(
+            f"{path}: uses operations of domain {unknown[0]!r}; supported are ONNX's own and {DOMAINS[2]!r} (QONNX)"
+        )
+    if model.functions:
+        raise UnsupportedModel(f"{path}: defines functions of its own ({model.functions[0].name!r}); inline them first")
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: not a valid ONNX model: {reason}") from None
+    return model
