@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def requantise_network(sizes: tuple[int, ...] = SIZES, seed: int = 5) -> Graph:
     random = np.random.default_rng(seed)
     builder = GraphBuilder("requantise style")
     x = builder.add(Input((sizes[0],), IntegerType(True, 8, 6)), name="x")
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         x = builder.add(Dense(random.integers(-31, 32, (inputs, outputs)), 5), x, name=f"dense_{layer}")
         x = builder.add(AddBias(random.integers(-31, 32, outputs), 5), x, name=f"bias_{layer}")
         if layer < len(sizes) - 2:
@@ -58,7 +59,7 @@ def threshold_network(sizes: tuple[int, ...] = SIZES, seed: int = 6) -> Graph:
     random = np.random.default_rng(seed)
     builder = GraphBuilder("threshold style")
     x = builder.add(Input((sizes[0],), IntegerType(True, 8, 0)), name="x")
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         x = builder.add(Dense(random.integers(-7, 8, (inputs, outputs)), 0), x, name=f"dense_{layer}")
         if layer < len(sizes) - 2:
             reach = builder.type(x).element.maximum // 6
@@ -103,7 +104,7 @@ def test_a_wrong_constant_is_found_and_its_layer_named(tmp_path: Path) -> None:
     assert result.mismatches > 0
     assert result.first_mismatch is not None
     assert result.first_mismatch.first_layer == "bias_1"
-    with pytest.raises(Mismatch, match="the first layer that differs is 'bias_1'.*values differ from the interpreter"):
+    with pytest.raises(Mismatch, match=r"the first layer that differs is 'bias_1'.*values differ from the interpreter"):
         result.require()
 
     biases[1].unlink()

@@ -34,10 +34,10 @@ from toolchain.ir import (
 from toolchain.plan import BuildPlan
 from toolchain.target import Device, Target, find_device
 
+SIX_BITS = IntegerType(True, 6, 3)
 
-def chain(
-    *operations: Operation, element: IntegerType = IntegerType(True, 6, 3), shape: tuple[int, ...] = (3,)
-) -> Graph:
+
+def chain(*operations: Operation, element: IntegerType = SIX_BITS, shape: tuple[int, ...] = (3,)) -> Graph:
     builder = GraphBuilder("evil */ name")
     tensor = builder.add(Input(shape, element), name="x")
     for operation in operations:

@@ -60,6 +60,7 @@ OVERFLOW_TABLE: dict[Overflow, tuple[str, str, str]] = {
     ),
     Overflow.WRAP: ("the low bits, read as the result type (modulo 2**width)", "AP_WRAP", ""),
     Overflow.SATURATE_ZERO: ("0 for every value outside the interval", "AP_SAT_ZERO", ""),
+    # AP_WRAP_SM of a rounded value: one ap_fixed assignment that also rounds takes the bit above from the value before that.
     Overflow.WRAP_SIGN_MAGNITUDE: (
         "the low bits, all inverted where the bit above them differs from their sign bit; signed results only",
         "AP_WRAP_SM",
