@@ -31,8 +31,56 @@ module multiplier #(
   /* verilator lint_off UNUSEDSIGNAL */
   logic signed [WIDTH-1:0] exact;
   /* verilator lint_on UNUSEDSIGNAL */
-  assign exact = WIDTH'(a) * WIDTH'(b);
   always_ff @(posedge clk) product <= exact[PRODUCT_WIDTH-1:0];
+
+  if (STYLE == 0) begin : g_any
+    assign exact = WIDTH'(a) * WIDTH'(b);
+  end else if (STYLE == 2) begin : g_dsp
+    (* use_dsp = "yes", multstyle = "dsp", syn_multstyle = "block_mult" *) logic signed [EXACT_WIDTH-1:0] block;
+    assign block = EXACT_WIDTH'(a) * EXACT_WIDTH'(b);
+    assign exact = WIDTH'(block);
+  end else begin : g_luts
+    // One adder a level of a tree over the bits of b, so that no tool sees a multiplication to put in a DSP block. A node
+    // of level k is the product of a and 2**k bits of b, taken as unsigned but for the highest bit of b, which counts
+    // negatively. Adding a node to the one below it touches none of the lower node's low bits: they bypass the adder, which
+    // also keeps synthesis from merging the adders into a (larger) carry-save array.
+    localparam int unsigned LEVELS = $clog2(B_WIDTH);
+    for (genvar level = 0; level <= LEVELS; level++) begin : g_level
+      localparam int unsigned NODES = (B_WIDTH + 2**level - 1) / 2**level;
+      for (genvar n = 0; n < NODES; n++) begin : g_node
+        localparam int unsigned LOW  = n * 2**level;  // lowest bit of b in this node
+        localparam int unsigned BITS = (LOW + 2**level > B_WIDTH) ? B_WIDTH - LOW : 2**level;
+        logic signed [A_WIDTH+BITS-1:0] value;
+        if (level == 0) begin : g_bit
+          assign value = b[LOW] ? (A_WIDTH + 1)'(a) : '0;
+        end else if (BITS <= 2**(level - 1)) begin : g_single
+          assign value = g_level[level-1].g_node[2*n].value;
+        end else begin : g_pair
+          localparam int unsigned BELOW = 2**(level - 1);
+          localparam int unsigned ABOVE = BITS - BELOW;
+          logic signed [A_WIDTH-1:0]       carried;
+          logic signed [A_WIDTH+ABOVE-1:0] high;
+          logic signed [A_WIDTH+ABOVE-1:0] total;
+          assign carried = g_level[level-1].g_node[2*n].value[A_WIDTH+BELOW-1:BELOW];
+          assign high    = g_level[level-1].g_node[2*n+1].value;
+          // The highest bit of b alone has not been negated yet.
+          if (LOW + BITS == B_WIDTH && ABOVE == 1) begin : g_subtract
+            assign total = (A_WIDTH + ABOVE)'(carried) - high;
+          end else begin : g_add
+            assign total = (A_WIDTH + ABOVE)'(carried) + high;
+          end
+          assign value = {total, g_level[level-1].g_node[2*n].value[BELOW-1:0]};
+        end
+      end
+    end
+    logic signed [EXACT_WIDTH-1:0] value;
+    if (B_WIDTH == 1) begin : g_negative
+      assign value = -g_level[0].g_node[0].value;
+    end else begin : g_top
+      assign value = g_level[LEVELS].g_node[0].value;
+    end
+    assign exact = WIDTH'(value);
+  end
 endmodule
 
 `default_nettype wire

@@ -32,11 +32,9 @@ module stream_width_converter #(
            ELEMENT_WIDTH, INPUT_ELEMENTS, OUTPUT_ELEMENTS);
   end
 
-  function automatic int unsigned least_common_multiple(input int unsigned a, input int unsigned b);
-    int unsigned multiple;
-    multiple = a;
-    while (multiple % b != 0) multiple = multiple + a;
-    return multiple;
+  function automatic logic [31:0] least_common_multiple(input logic [31:0] a, input logic [31:0] b);
+    least_common_multiple = a;
+    while (least_common_multiple % b != 0) least_common_multiple = least_common_multiple + a;
   endfunction
 
   localparam int unsigned MIDDLE_ELEMENTS = least_common_multiple(INPUT_ELEMENTS, OUTPUT_ELEMENTS);

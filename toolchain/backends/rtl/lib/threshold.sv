@@ -6,16 +6,16 @@
 //   Equation    y[c] = OUTPUT_OFFSET + #{ t : threshold[c][t] <= x[c] }, of which OUTPUT_WIDTH bits are kept;
 //               channel c = beat * PE + lane
 //   Input       a beat is accepted in a cycle iff fewer than L + 1 beats accepted in earlier cycles are still inside
-//   Latency     L = N + 2 if CHANNELS / PE <= 64, else L = N + 3, with N = ceil(log2(THRESHOLD_COUNT + 1)): a beat accepted
-//               in cycle t is offered from cycle t + L, or from the cycle after the beat before it was taken if that is
-//               later
+//   Latency     L = N + 2 if CF <= 64 and CF * 2**N <= 4096, else L = N + 3, where N = ceil(log2(THRESHOLD_COUNT + 1)) and
+//               CF = CHANNELS / PE: a beat accepted in cycle t is offered from cycle t + L, or from the cycle after the
+//               beat before it was taken if that is later
 //   Throughput  one beat a cycle
 //   Reset       the next beat accepted is beat 0 of a frame; beats under way are dropped; data is not reset
 //
 // A binary search in the ascending list, one comparator a lane and level, one level a cycle: the count is found bit by bit
 // from the highest, bit j being set iff threshold number (bits so far) + 2**j - 1 is not larger than x. With few beats a
-// frame every level looks its one threshold up in a table of LUTs; with many, the whole word is read from a (block)
-// memory, and every level passes on the half of it that is still needed.
+// frame (L = N + 2) every level looks its one threshold up in a table of LUTs; with many, the whole word is read from a
+// (block) memory, and every level passes on the half of it that is still needed.
 `default_nettype none
 
 module threshold #(
@@ -50,11 +50,11 @@ module threshold #(
   localparam int unsigned CF         = CHANNELS / PE;
   localparam int unsigned CF_WIDTH   = (CF > 1) ? $clog2(CF) : 1;
   localparam int unsigned LEVELS     = $clog2(THRESHOLD_COUNT + 1);
-  localparam int unsigned PLACES     = 2**LEVELS - 1;  // of which THRESHOLD_COUNT are in use
+  localparam int unsigned PLACES     = 2**LEVELS - 1;  // of the list, THRESHOLD_COUNT of them in use
   localparam int unsigned WORD_WIDTH = PE * THRESHOLD_COUNT * THRESHOLD_WIDTH;
 
   // Cycles from acceptance to the first comparison, and to the result.
-  localparam bit          TABLES        = CF <= 64;
+  localparam bit          TABLES        = CF <= 64 && CF * 2**LEVELS <= 4096;
   localparam int unsigned FIRST_CYCLE   = TABLES ? 1 : 2;
   localparam int unsigned RESULT_CYCLE  = FIRST_CYCLE + LEVELS - 1;
   localparam int unsigned SLOTS         = RESULT_CYCLE + 3;
@@ -81,13 +81,77 @@ module threshold #(
     always_ff @(posedge clk) active <= !rst && accept;
   end
 
-  // ---- Memory ------------------------------------------------------------------------------------------------------
-  logic [WORD_WIDTH-1:0] word;  // belongs to the cycle FIRST_CYCLE - 1 (tables) or FIRST_CYCLE (memory) after acceptance
+  // ---- Search ------------------------------------------------------------------------------------------------------
+  // A place of the list that is not in use counts as larger than any number.
+  logic [PE*LEVELS-1:0] counts;
   if (TABLES) begin : g_tables
     logic [WORD_WIDTH-1:0] memory [CF];
     initial $readmemh(THRESHOLD_FILE, memory);
-    assign word = memory[beat];
+    // The lists of a lane, each filled up to a power of two. The memory is read at fixed addresses only: constants to
+    // synthesis, which makes every look-up a function of few bits.
+    localparam int unsigned LIST_WIDTH  = THRESHOLD_COUNT * THRESHOLD_WIDTH;
+    localparam int unsigned SPACE_WIDTH = 2**LEVELS * THRESHOLD_WIDTH;
+    for (genvar p = 0; p < PE; p++) begin : g_lists
+      logic [CF*SPACE_WIDTH-1:0] lists;
+      for (genvar b = 0; b < CF; b++) begin : g_beat
+        assign lists[b*SPACE_WIDTH +: SPACE_WIDTH] = SPACE_WIDTH'(memory[b][p*LIST_WIDTH +: LIST_WIDTH]);
+      end
+    end
+
+    // Level k finds bit LEVELS - 1 - k of the count, by a look at the place of which the bits found before are the upper
+    // ones, then a 0, then ones. All of this belongs to the cycle k + 1 after acceptance.
+    for (genvar k = 0; k < LEVELS; k++) begin : g_level
+      /* verilator lint_off UNUSEDSIGNAL */  // with one beat a frame it has no influence
+      logic [CF_WIDTH-1:0] beat_before;       // of the beat that is about to enter this level
+      /* verilator lint_on UNUSEDSIGNAL */
+      if (k == 0) begin : g_first
+        assign beat_before = beat;
+      end else begin : g_next
+        always_ff @(posedge clk) beat_before <= g_level[k-1].beat_before;
+      end
+      for (genvar p = 0; p < PE; p++) begin : g_lane
+        logic signed [SIGNED_WIDTH-1:0]    number_before;
+        logic signed [SIGNED_WIDTH-1:0]    number;
+        logic signed [THRESHOLD_WIDTH-1:0] middle;
+        logic                              used;
+        logic                              reached;
+        logic [k:0]                        count;
+        if (k == 0) begin : g_first
+          if (INPUT_SIGNED) begin : g_signed
+            assign number_before = s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH];
+          end else begin : g_unsigned
+            assign number_before = {1'b0, s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH]};
+          end
+          assign count = reached;
+        end else begin : g_next
+          logic [k-1:0] count_before;
+          always_ff @(posedge clk) count_before <= g_level[k-1].g_lane[p].count;
+          assign number_before = g_level[k-1].g_lane[p].number;
+          assign count         = {count_before, reached};
+        end
+
+        logic [LEVELS-1:0] place;
+        if (k == 0) begin : g_middle
+          assign place = LEVELS'(2**(LEVELS - 1) - 1);
+        end else begin : g_found
+          assign place = {g_level[k-1].g_lane[p].count, (LEVELS - k)'(2**(LEVELS - k - 1) - 1)};
+        end
+        logic [CF_WIDTH+LEVELS-1:0] address;
+        assign address = {(CF > 1) ? beat_before : '0, place};
+
+        always_ff @(posedge clk) begin
+          number <= number_before;
+          middle <= g_lists[p].lists[32'(address)*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
+          used   <= 32'(place) < THRESHOLD_COUNT;
+        end
+        assign reached = used && COMPARE_WIDTH'(middle) <= COMPARE_WIDTH'(number);
+      end
+    end
+    for (genvar p = 0; p < PE; p++) begin : g_count
+      assign counts[p*LEVELS +: LEVELS] = g_level[LEVELS-1].g_lane[p].count;
+    end
   end else begin : g_memory
+    logic [WORD_WIDTH-1:0] word;  // belongs to the cycle 2 after acceptance
     constant_memory #(
       .DATA_WIDTH(WORD_WIDTH),
       .DEPTH     (CF),
@@ -97,69 +161,59 @@ module threshold #(
       .address(beat),
       .data   (word)
     );
+
+    // Level k finds bit LEVELS - 1 - k of the count, among 2**(LEVELS - k) - 1 places. All of this belongs to the cycle
+    // k + 2 after acceptance.
+    for (genvar p = 0; p < PE; p++) begin : g_lane
+      logic signed [SIGNED_WIDTH-1:0] arriving;
+      logic signed [SIGNED_WIDTH-1:0] arrived;
+      if (INPUT_SIGNED) begin : g_signed
+        assign arriving = s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH];
+      end else begin : g_unsigned
+        assign arriving = {1'b0, s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH]};
+      end
+      always_ff @(posedge clk) arrived <= arriving;
+
+      for (genvar k = 0; k < LEVELS; k++) begin : g_level
+        localparam int unsigned HERE   = 2**(LEVELS - k) - 1;
+        localparam int unsigned MIDDLE = HERE / 2;
+        logic signed [SIGNED_WIDTH-1:0]    number;
+        logic [HERE*THRESHOLD_WIDTH-1:0]   places;
+        logic [HERE-1:0]                   used;
+        logic signed [THRESHOLD_WIDTH-1:0] middle;
+        logic                              reached;
+        logic [k:0]                        count;
+        assign middle  = places[MIDDLE*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
+        assign reached = used[MIDDLE] && COMPARE_WIDTH'(middle) <= COMPARE_WIDTH'(number);
+        if (k == 0) begin : g_first
+          localparam int unsigned LIST_WIDTH = THRESHOLD_COUNT * THRESHOLD_WIDTH;
+          always_ff @(posedge clk) number <= arrived;
+          assign places = (PLACES * THRESHOLD_WIDTH)'(word[p*LIST_WIDTH +: LIST_WIDTH]);
+          assign used   = PLACES'({THRESHOLD_COUNT{1'b1}});
+          assign count  = reached;
+        end else begin : g_next
+          localparam int unsigned BEFORE = 2**(LEVELS - k + 1) - 1;
+          logic [k-1:0] count_before;
+          always_ff @(posedge clk) begin
+            number       <= g_level[k-1].number;
+            count_before <= g_level[k-1].count;
+            places <= g_level[k-1].reached ? g_level[k-1].places[BEFORE*THRESHOLD_WIDTH-1 -: HERE*THRESHOLD_WIDTH]
+                                           : g_level[k-1].places[0 +: HERE*THRESHOLD_WIDTH];
+            used   <= g_level[k-1].reached ? g_level[k-1].used[BEFORE-1 -: HERE] : g_level[k-1].used[0 +: HERE];
+          end
+          assign count = {count_before, reached};
+        end
+      end
+      assign counts[p*LEVELS +: LEVELS] = g_level[LEVELS-1].count;
+    end
   end
 
-  // ---- Search ------------------------------------------------------------------------------------------------------
   logic [PE*OUTPUT_WIDTH-1:0] results;
-  for (genvar p = 0; p < PE; p++) begin : g_lane
-    // The list, filled up to PLACES; a place that is not in use counts as larger than any number.
-    logic [PLACES*THRESHOLD_WIDTH-1:0] list;
-    logic [PLACES-1:0]                 in_use;
-    assign list   = (PLACES*THRESHOLD_WIDTH)'(
-        word[p*THRESHOLD_COUNT*THRESHOLD_WIDTH +: THRESHOLD_COUNT*THRESHOLD_WIDTH]);
-    assign in_use = PLACES'({THRESHOLD_COUNT{1'b1}});
-
-    logic signed [SIGNED_WIDTH-1:0] element;
-    if (INPUT_SIGNED) begin : g_signed
-      assign element = s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH];
-    end else begin : g_unsigned
-      assign element = {1'b0, s_axis_tdata[p*INPUT_WIDTH +: INPUT_WIDTH]};
-    end
-    logic signed [SIGNED_WIDTH-1:0] arrived;  // FIRST_CYCLE - 1 cycles after acceptance
-    if (TABLES) begin : g_at_once
-      assign arrived = element;
-    end else begin : g_delayed
-      always_ff @(posedge clk) arrived <= element;
-    end
-
-    // Level k finds bit LEVELS - 1 - k of the count, among 2**(LEVELS - k) - 1 places.
-    for (genvar k = 0; k < LEVELS; k++) begin : g_level
-      localparam int unsigned HERE   = 2**(LEVELS - k) - 1;
-      localparam int unsigned MIDDLE = HERE / 2;
-      logic signed [SIGNED_WIDTH-1:0]   number;
-      logic [HERE*THRESHOLD_WIDTH-1:0]  places;
-      logic [HERE-1:0]                  used;
-      logic signed [THRESHOLD_WIDTH-1:0] middle;
-      logic                             reached;
-      logic [k:0]                       count;
-      assign middle  = places[MIDDLE*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
-      assign reached = used[MIDDLE] && COMPARE_WIDTH'(middle) <= COMPARE_WIDTH'(number);
-      if (k == 0) begin : g_first
-        always_ff @(posedge clk) number <= arrived;
-        if (TABLES) begin : g_register
-          always_ff @(posedge clk) places <= list;
-        end else begin : g_wire
-          assign places = list;
-        end
-        assign used  = in_use;
-        assign count = reached;
-      end else begin : g_next
-        localparam int unsigned BEFORE = 2**(LEVELS - k + 1) - 1;
-        logic [k-1:0] before_count;
-        always_ff @(posedge clk) begin
-          number <= g_level[k-1].number;
-          before_count <= g_level[k-1].count;
-          places <= g_level[k-1].reached ? g_level[k-1].places[BEFORE*THRESHOLD_WIDTH-1 -: HERE*THRESHOLD_WIDTH]
-                                         : g_level[k-1].places[0 +: HERE*THRESHOLD_WIDTH];
-          used   <= g_level[k-1].reached ? g_level[k-1].used[BEFORE-1 -: HERE] : g_level[k-1].used[0 +: HERE];
-        end
-        assign count = {before_count, reached};
-      end
-    end
+  for (genvar p = 0; p < PE; p++) begin : g_result
     /* verilator lint_off UNUSEDSIGNAL */  // the output may keep fewer bits than the count has
     logic [LEVELS-1:0] count;
     /* verilator lint_on UNUSEDSIGNAL */
-    assign count = g_level[LEVELS-1].count;
+    assign count = counts[p*LEVELS +: LEVELS];
     assign results[p*OUTPUT_WIDTH +: OUTPUT_WIDTH] = OUTPUT_WIDTH'(count) + OUTPUT_WIDTH'(OUTPUT_OFFSET);
   end
 
