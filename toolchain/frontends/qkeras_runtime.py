@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -34,12 +36,31 @@ def import_qkeras() -> Any:
                 "TensorFlow was started with Keras 3 in this process, and QKeras needs Keras 2: set the environment "
                 "variable TF_USE_LEGACY_KERAS=1 before tensorflow is imported"
             )
-        import qkeras
+        with _keras_stands_for(tf_keras):
+            import qkeras
     except ImportError as error:
         raise ToolNotFound(
             f"QKeras cannot be imported ({error}); install it with: pip install 'bitwright[qkeras]'"
         ) from None
     return qkeras
+
+
+@contextmanager
+def _keras_stands_for(module: Any) -> Iterator[None]:
+    """Let `import keras` give `module` meanwhile.
+
+    A dependency of QKeras imports keras without using it when Keras 2 is asked for; that would bring in Keras 3, and with
+    it scikit-learn and scipy: some five seconds of every import.
+    """
+    earlier = sys.modules.get("keras")
+    sys.modules["keras"] = module
+    try:
+        yield
+    finally:
+        if earlier is None:
+            del sys.modules["keras"]
+        else:
+            sys.modules["keras"] = earlier
 
 
 def import_tf_keras() -> Any:
