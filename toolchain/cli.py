@@ -189,7 +189,10 @@ def boards(as_json: bool) -> None:
 @bitwright.command()
 @_json_option
 def doctor(as_json: bool) -> None:
-    """List each tool, its version, where it was found, and what is lost without it. Status 4 if one is missing."""
+    """List each tool, its version, where it was found, and what is lost without it.
+
+    Status 4 if a tool is missing that a build needs.
+    """
     from toolchain.build.tool import all_tools
 
     rows = []
@@ -203,9 +206,10 @@ def doctor(as_json: bool) -> None:
                 "location": found.location if found else None,
                 "lost_without": tool.lost,
                 "install": tool.install,
+                "optional": tool.optional,
             }
         )
-    missing = [row for row in rows if not row["found"]]
+    missing = [row for row in rows if not row["found"] and not row["optional"]]
     if as_json:
         _print_json({"version": __version__, "tools": rows})
     else:
@@ -219,13 +223,15 @@ def _print_doctor(rows: Sequence[dict[str, Any]], missing: int) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("tool", "version", "where", "what needs it", box=None, header_style="bold", pad_edge=False)
+    table = Table("tool", "version", "where", "lost without it", box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        where = row["location"] if row["found"] else f"MISSING; install: {row['install']}"
+        where = row["location"] if row["found"] else f"not found; install: {row['install']}"
         cells = [row["name"], row["version"] or "-", where, row["lost_without"]]
-        table.add_row(*(escape(str(cell)) for cell in cells), style=None if row["found"] else "red")
-    Console(soft_wrap=False).print(table)
-    click.echo(f"\n{len(rows) - missing} of {len(rows)} tools found" + ("" if not missing else f", {missing} missing"))
+        style = None if row["found"] else "yellow" if row["optional"] else "red"
+        table.add_row(*(escape(str(cell)) for cell in cells), style=style)
+    Console().print(table)
+    needed = [row for row in rows if not row["optional"]]
+    click.echo(f"\n{len(needed) - missing} of {len(needed)} tools that builds need were found")
 
 
 def _print_json(value: Any) -> None:

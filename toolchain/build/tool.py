@@ -36,12 +36,14 @@ class Tool:
 
     name: as its users call it. lost: what cannot be done without it. install: the command that brings it.
     find: returns where it is, or None; cheap, and it never imports a heavy package.
+    optional: no stage of a build needs it; the user may want it afterwards.
     """
 
     name: str
     lost: str
     install: str
     find: Callable[[], FoundTool | None]
+    optional: bool = False
 
     def require(self) -> FoundTool:
         """Where the tool is; raises ToolNotFound with the remedy if it is not installed."""
