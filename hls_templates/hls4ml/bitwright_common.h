@@ -44,7 +44,7 @@ Elements:
     }
 }
 
-// The same with constants: element c of the last axis sees CONFIG_T::n_constants / rows of them, found by the channel.
+// The same with constants: the element also gets its channel, the place on the last axis, to find its own among them.
 template <class data_T, class res_T, typename CONFIG_T>
 void elementwise(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_in],
                  typename CONFIG_T::constant_t constants[CONFIG_T::n_constants]) {
