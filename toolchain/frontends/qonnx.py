@@ -32,10 +32,10 @@ from toolchain.frontends.qonnx_values import (
     Line,
     Quantiser,
     RealInput,
-    Walk,
     fractions_of,
     quantised_constant,
 )
+from toolchain.frontends.qonnx_walk import Walk
 from toolchain.frontends.real_input import parse_input_type
 from toolchain.ir import Reshape, Rounding
 
