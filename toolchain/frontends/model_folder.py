@@ -207,10 +207,14 @@ def model_files(source: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class Vectors:
-    """x: real or integer inputs of shape (samples, *input shape), all finite. y_true: class numbers (samples,) or None."""
+    """x: real or integer inputs of shape (samples, *input shape), all finite. y_true: class numbers (samples,) or None.
+
+    y_framework: real outputs (samples, outputs) that the training framework gave for x when it trained the model, or None.
+    """
 
     x: np.ndarray
     y_true: np.ndarray | None = None
+    y_framework: np.ndarray | None = None
 
 
 def load_vectors(path: str | os.PathLike[str]) -> Vectors:
@@ -235,6 +239,7 @@ def load_vectors(path: str | os.PathLike[str]) -> Vectors:
                 )
             x = content["x"]
             y_true = content["y_true"] if "y_true" in names else None
+            y_framework = content["y_framework"] if "y_framework" in names else None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
@@ -256,7 +261,12 @@ def load_vectors(path: str | os.PathLike[str]) -> Vectors:
             )
         if len(y_true) != len(x):
             raise InputError(f"{path}: 'x' has {len(x)} samples and 'y_true' has {len(y_true)}; they must agree")
-    return Vectors(x, y_true)
+    if y_framework is not None and (y_framework.dtype.kind != "f" or len(y_framework) != len(x)):
+        raise InputError(
+            f"{path}: 'y_framework' must hold floats for the {len(x)} samples of 'x', "
+            f"found {y_framework.dtype} of shape {y_framework.shape}"
+        )
+    return Vectors(x, y_true, y_framework)
 
 
 def declared_range(folder: ModelFolder | None) -> tuple[float, float] | None:

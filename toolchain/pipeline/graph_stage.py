@@ -101,9 +101,15 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         notes.append(f"No vectors were given: {_RANDOM_VECTORS} random inputs are used, and there is no accuracy.")
     if saturated:
         notes.append(f"{saturated} of {x_real.size} input values were saturated by the model's own input quantiser.")
-    rung = _rung_1(graph, loaded, x_real, say)
-    if rung is None:
+    rung, checks = None, []
+    if loaded.run is None:
         notes.append("Rung 1 is missing: a graph file alone has no framework to compare with.")
+    else:
+        say("rung 1: the framework against the interpreter")
+        rung = {"rung": 1, **_compare(loaded, x_real, f"{loaded.framework} = interpreter")}
+        if vectors is not None and vectors.y_framework is not None:
+            recorded = replace(loaded, run=lambda _: vectors.y_framework)
+            checks.append(_compare(recorded, x_real, "outputs recorded by the training framework = interpreter"))
     arrays = {"x_integers": x_integers}
     if y_true is not None:
         arrays["y_true"] = y_true
@@ -112,24 +118,23 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         "graph_digest": graph.digest,
         "framework": loaded.framework,
         "rung": rung,
+        "checks": checks,
         "notes": notes,
         "saturated": saturated,
         **_accuracy(graph, x_integers, y_true, request),
     }
 
 
-def _rung_1(graph: Graph, loaded: Any, x_real: np.ndarray, say: Callable[[str], None]) -> dict[str, Any] | None:
-    if loaded.run is None:
-        return None
+def _compare(loaded: Any, x_real: np.ndarray, name: str) -> dict[str, Any]:
+    """Compare a framework's real outputs with the interpreter's integers; raises Mismatch if any differs."""
     from toolchain.verify.framework import compare_framework
 
-    say("rung 1: the framework against the interpreter")
     started = time.monotonic()
     comparison = compare_framework(loaded, x_real)
     first = comparison.first_mismatch
     if first is not None:
         raise Mismatch(
-            f"rung 1 ({loaded.framework} against the interpreter)",
+            f"rung 1 ({name})",
             vector=first.vector,
             index=first.index,
             expected=first.expected,
@@ -137,11 +142,10 @@ def _rung_1(graph: Graph, loaded: Any, x_real: np.ndarray, say: Callable[[str], 
             count=comparison.mismatches,
         )
     return {
-        "rung": 1,
-        "name": f"{loaded.framework} = interpreter",
+        "name": name,
         "vectors": comparison.vectors,
         "mismatches": comparison.mismatches,
-        "seconds": time.monotonic() - started,
+        "seconds": round(time.monotonic() - started, 3),
     }
 
 
