@@ -50,7 +50,7 @@ class PllSetting:
 
 
 def find_pll(oscillator_mhz: float, core_mhz: float) -> PllSetting:
-    """The legal setting whose core clock is nearest to `core_mhz` and not above it.
+    """The legal setting whose core clock is nearest to `core_mhz` and not above it (by more than a float's rounding).
 
     Of several settings for that clock, the one with the fastest phase detector (least jitter), then the fastest VCO.
     Raises BoardError if the oscillator cannot drive the PLL or no legal clock is that slow.
@@ -73,9 +73,13 @@ def _exact(mhz: float) -> Fraction:
     return Fraction(repr(float(mhz)))
 
 
+#: A clock such as 250/3 MHz, passed on as a float, must find itself again though the float may be a little less.
+_FLOAT_ROUNDING = Fraction(1, 1 << 52)
+
+
 def _settings_not_above(oscillator: Fraction, wanted: Fraction) -> Iterator[PllSetting]:
     """For each legal VCO frequency the setting with the fastest core clock that is not above `wanted`."""
-    limit = min(wanted, Fraction(OUTPUT_MHZ[1]))
+    limit = min(wanted * (1 + _FLOAT_ROUNDING), Fraction(OUTPUT_MHZ[1]))
     if limit < OUTPUT_MHZ[0]:
         return
     for reference in range(1, LARGEST_DIVIDER + 1):

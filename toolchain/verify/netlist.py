@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rung 5: the synthesised core, in the device's cells, in Verilator, equal to the interpreter bit for bit.
 
-The netlist is driven by the harness of rung 3. LUTs, carry chains, LUT RAM and flip-flops are Yosys' own models; block RAM
-and multiplier, for which Yosys has none with a behaviour, are those of boards/common/simulation.
+The netlist is driven by the harness of rung 3. Carry chains, LUT RAM, multiplexers and flip-flops are Yosys' own models;
+block RAM and multiplier, for which Yosys has none with a behaviour, and the LUT are those of boards/common/simulation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from toolchain.verify.simulate import build_simulation
 from toolchain.verify.simulation_library import SimulationLibrary
 
 _CELLS = "cells_simulation.v"
-_OWN_MODELS = ("DP16KD.sv", "MULT18X18D.sv")
+_OWN_MODELS = ("DP16KD", "LUT4", "MULT18X18D")
 
 
 def build_netlist_simulation(
@@ -31,8 +31,8 @@ def build_netlist_simulation(
     Raises BuildFailed, ToolNotFound.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    yosys.write_simulation_cells(folder / _CELLS)
-    own = [BOARDS / "common" / "simulation" / name for name in _OWN_MODELS]
+    yosys.write_simulation_cells(folder / _CELLS, without=_OWN_MODELS)
+    own = [BOARDS / "common" / "simulation" / f"{name}.sv" for name in _OWN_MODELS]
     paths = [folder / _CELLS, *own, netlist_folder / netlist]
     return build_simulation(
         netlist_folder,

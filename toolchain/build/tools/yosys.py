@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,8 +131,8 @@ def synthesise_ecp5_design(
     return Synthesis(top, cells, _resources(cells, cwd / f"{name}_cells.json"), files, done.seconds)
 
 
-def write_simulation_cells(path: Path) -> None:
-    """Write Yosys' simulation models of the ECP5 cells to `path`, as one file without the modules that have no behaviour.
+def write_simulation_cells(path: Path, without: Collection[str]) -> None:
+    """Write Yosys' simulation models of the ECP5 cells to `path`, as one file, except those of the modules in `without`.
 
     Raises ToolNotFound.
     """
@@ -143,8 +143,10 @@ def write_simulation_cells(path: Path) -> None:
         return re.sub(r'^`include "(\w+\.vh)"', lambda match: with_includes(match[1]), text, flags=re.MULTILINE)
 
     text = with_includes("cells_sim.v")
-    text = re.sub(r"\(\*\s*blackbox\s*\*\)\s*module\b.*?\bendmodule\b", "", text, flags=re.DOTALL)
-    path.write_text(text)
+    for module in without:
+        text = re.sub(rf"^module {_word(module)}\b.*?^endmodule\b", "", text, flags=re.DOTALL | re.MULTILINE)
+    # Attributes of a module that is no longer there would go to the next one; simulation needs none.
+    path.write_text(re.sub(r"^\(\*.*?\*\)\s*$", "", text, flags=re.MULTILINE))
 
 
 def _cells(path: Path, top: str) -> dict[str, int]:
