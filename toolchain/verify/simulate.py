@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def build_simulation(
     sources: Sequence[str] | None = None,
     capture: Collection[str] | None = None,
     jobs: int = 2,
-    optimisation: str = "-O2",
+    optimisation: str = "-O1",
 ) -> SimulationLibrary:
     """Compile a design with the stream harness into `folder`, and load it.
 
@@ -200,7 +201,7 @@ def verify_bulk(graph: Graph, library: SimulationLibrary, x_integers: np.ndarray
     chunks = max(1, -(-rest // size))
     chunks = min(-(-chunks // threads) * threads, max(1, rest))
     bounds = [0, first, *(first + rest * (number + 1) // chunks for number in range(chunks))] if rest else [0, first]
-    spans = list(zip(bounds, bounds[1:], strict=False))
+    spans = list(pairwise(bounds))
     with ThreadPoolExecutor(max_workers=threads) as pool:
         tasks = [
             pool.submit(checker.check, x_integers[start:end], start, every_stage=start == 0) for start, end in spans

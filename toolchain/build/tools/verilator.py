@@ -61,7 +61,7 @@ def build_shared_object(
     options: Sequence[str] = (),
     compiler_flags: Sequence[str] = (),
     linker_flags: Sequence[str] = (),
-    optimisation: str = "-O2",
+    optimisation: str = "-O1",
     jobs: int = 2,
     timeout_s: float = 1800,
 ) -> Completed:

@@ -94,9 +94,10 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
 
 
 def _timing(beats: int, groups: int, simd: int, has_bias: bool) -> FoldedTiming:
-    """The header of matrix_vector_unit, with ADDER_LEVELS = 1: SF = beats."""
+    """The header of matrix_vector_unit, with MULTIPLIER_STYLE = 0 and ADDER_LEVELS = 1: SF = beats, F = result_cycle."""
+    multiplier_cycles = 1
     tree_stages = (simd - 1).bit_length()
-    result_cycle = 3 + tree_stages + (1 if beats > 1 and has_bias else 0)
+    result_cycle = 3 + multiplier_cycles + tree_stages + (1 if beats > 1 and has_bias else 0)
     if result_cycle + 1 < beats:
         slots = 1
     elif result_cycle + 1 < 2 * beats:

@@ -22,8 +22,9 @@ from toolchain.passes.group_stages import Stage
 
 OPERATION = Threshold
 
-#: Beats a frame up to which the module looks thresholds up in LUTs.
+#: Beats a frame, and thresholds (rounded up to a power of two) of a lane, up to which the module looks them up in LUTs.
 _TABLE_BEATS = 64
+_TABLE_PLACES = 4096
 
 
 def why_unsupported(stage: Stage) -> str | None:
@@ -57,7 +58,9 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         ("OUTPUT_OFFSET", number(operation.offset)),
         ("THRESHOLD_FILE", text(memory.path)),
     )
-    latency = count.bit_length() + (2 if beats <= _TABLE_BEATS else 3)
+    levels = count.bit_length()  # ceil(log2(count + 1))
+    tables = beats <= _TABLE_BEATS and beats << levels <= _TABLE_PLACES
+    latency = levels + (2 if tables else 3)
     return Instance(
         module="threshold",
         uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
