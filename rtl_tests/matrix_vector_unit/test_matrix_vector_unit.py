@@ -40,7 +40,9 @@ def case(
     weights = [draw(random, weight_width, True, inputs) for _ in range(outputs)]
     bias = draw(random, bias_width, True, outputs) if bias_width else [0] * outputs
     # The narrowest accumulator that holds every output: from the ends of the input's range, weight by weight.
-    low, high = (-(1 << (input_width - 1)), (1 << (input_width - 1)) - 1) if input_signed else (0, (1 << input_width) - 1)
+    low, high = (
+        (-(1 << (input_width - 1)), (1 << (input_width - 1)) - 1) if input_signed else (0, (1 << input_width) - 1)
+    )
     ends = [
         (sum(min(w * low, w * high) for w in row) << shift, sum(max(w * low, w * high) for w in row) << shift)
         for row in weights
@@ -52,7 +54,7 @@ def case(
 
     beats, groups = inputs // simd, outputs // pe
     tree = math.ceil(ceil_log2(simd) / parameters.get("ADDER_LEVELS", 1))
-    result = 3 + tree + (1 if beats > 1 and bias_width else 0)
+    result = 5 + tree + (1 if beats > 1 and bias_width else 0)
     slots = 1 if result + 1 < beats else 2 if result + 1 < 2 * beats else (result + 2) // beats + 1
     latency = result + (1 if slots <= 2 else 2)
 

@@ -28,10 +28,8 @@ def case(
     input_width, input_signed = x
 
     def lane(value: int) -> int:
-        if slope_shift < 0:
-            y = max(value, 0)
-        else:
-            y = value << slope_shift if value >= 0 else value
+        negative = 0 if slope_shift < 0 else value
+        y = negative if value < 0 else value << max(slope_shift, 0)
         return y if upper_bound is None else min(y, upper_bound)
 
     sign = "s" if input_signed else "u"

@@ -35,9 +35,7 @@ def case(
     thresholds = [sorted(draw(random, threshold_width, True, count)) for _ in range(channels)]
     beats = channels // pe
     latency = ceil_log2(count + 1) + (2 if beats <= 64 else 3)
-    words = [
-        pack([t for row in thresholds[b * pe : (b + 1) * pe] for t in row], threshold_width) for b in range(beats)
-    ]
+    words = [pack([t for row in thresholds[b * pe : (b + 1) * pe] for t in row], threshold_width) for b in range(beats)]
 
     def element(r: Random, channel: int) -> int:
         """Half of the inputs lie on a threshold or beside it."""

@@ -12,7 +12,7 @@
 //               the next step is one of them and does not wait for a slot
 //   Latency     a group whose last step is done in cycle t is offered from cycle t + LATENCY, or from the cycle after
 //               the group before it was taken if that is later. With
-//                 T = ceil(ceil(log2(SIMD)) / ADDER_LEVELS),  F = 3 + T + (1 if SF > 1 and HAS_BIAS),
+//                 T = ceil(ceil(log2(SIMD)) / ADDER_LEVELS),  F = 5 + T + (1 if SF > 1 and HAS_BIAS),
 //                 SLOTS = 1 if F + 1 < SF; 2 if F + 1 < 2 * SF; else floor((F + 2) / SF) + 1,
 //               LATENCY = F + 1 for SLOTS <= 2, else F + 2
 //   Throughput  a frame every STEPS cycles, with no bubble between frames
@@ -82,12 +82,12 @@ module matrix_vector_unit #(
   localparam int unsigned EXACT_WIDTH   = FACTOR_WIDTH + WEIGHT_WIDTH;
   localparam int unsigned PRODUCT_WIDTH = (EXACT_WIDTH < SUM_WIDTH) ? EXACT_WIDTH : SUM_WIDTH;
 
-  // Cycles from a step to: its operands, its products, its sum over the columns, the result at the queue.
-  localparam int unsigned TREE_STAGES   = ($clog2(SIMD) + ADDER_LEVELS - 1) / ADDER_LEVELS;
-  localparam int unsigned SUM_CYCLE     = 3 + TREE_STAGES;
-  localparam int unsigned RESULT_CYCLE  = SUM_CYCLE + ((SF > 1 && HAS_BIAS) ? 1 : 0);
-  localparam int unsigned SLOTS         = (RESULT_CYCLE + 1 < SF)     ? 1 :
-                                          (RESULT_CYCLE + 1 < 2 * SF) ? 2 : (RESULT_CYCLE + 2) / SF + 1;
+  // Cycles from a step to its sum over the columns (three to the operands, two to the products), and to the result.
+  localparam int unsigned TREE_STAGES  = ($clog2(SIMD) + ADDER_LEVELS - 1) / ADDER_LEVELS;
+  localparam int unsigned SUM_CYCLE    = 5 + TREE_STAGES;
+  localparam int unsigned RESULT_CYCLE = SUM_CYCLE + ((SF > 1 && HAS_BIAS) ? 1 : 0);
+  localparam int unsigned SLOTS        = (RESULT_CYCLE + 1 < SF)     ? 1 :
+                                         (RESULT_CYCLE + 1 < 2 * SF) ? 2 : (RESULT_CYCLE + 2) / SF + 1;
 
   // ---- Steps -------------------------------------------------------------------------------------------------------
   logic [SF_WIDTH-1:0]   beat;
@@ -132,7 +132,7 @@ module matrix_vector_unit #(
     if (rst) closing <= '0;
   end
 
-  // ---- Operands: two cycles --------------------------------------------------------------------------------------
+  // ---- Operands: three cycles ------------------------------------------------------------------------------------
   logic [PE*SIMD*WEIGHT_WIDTH-1:0] weights;
   constant_memory #(
     .DATA_WIDTH(PE * SIMD * WEIGHT_WIDTH),
@@ -164,19 +164,28 @@ module matrix_vector_unit #(
     always_ff @(posedge clk) elements <= arriving;
   end
 
-  // ---- Products: one cycle; sums over the SIMD columns: TREE_STAGES cycles ------------------------------------------
+  // ---- Products: two cycles; sums over the SIMD columns: TREE_STAGES cycles ------------------------------------------
   logic [PE*SUM_WIDTH-1:0] sums;
   for (genvar p = 0; p < PE; p++) begin : g_row
+    // Operands of the row's own, next to its multipliers: rows are far apart where they are large, and memory columns
+    // that happen to be equal are one column. The attribute keeps a tool from merging the copies (Yosys looks for it on
+    // the process, others on the register).
+    (* keep = "true" *) logic [SIMD*INPUT_WIDTH-1:0]  row_elements;
+    (* keep = "true" *) logic [SIMD*WEIGHT_WIDTH-1:0] row_weights;
+    (* keep = "true" *) always_ff @(posedge clk) begin
+      row_elements <= elements;
+      row_weights  <= weights[p*SIMD*WEIGHT_WIDTH +: SIMD*WEIGHT_WIDTH];
+    end
     logic [SIMD*PRODUCT_WIDTH-1:0] products;
     for (genvar s = 0; s < SIMD; s++) begin : g_column
       logic signed [FACTOR_WIDTH-1:0] factor;
       logic signed [WEIGHT_WIDTH-1:0] weight;
       if (INPUT_SIGNED) begin : g_signed
-        assign factor = elements[s*INPUT_WIDTH +: INPUT_WIDTH];
+        assign factor = row_elements[s*INPUT_WIDTH +: INPUT_WIDTH];
       end else begin : g_unsigned
-        assign factor = {1'b0, elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
+        assign factor = {1'b0, row_elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
       end
-      assign weight = weights[(p*SIMD+s)*WEIGHT_WIDTH +: WEIGHT_WIDTH];
+      assign weight = row_weights[s*WEIGHT_WIDTH +: WEIGHT_WIDTH];
       multiplier #(
         .A_WIDTH      (FACTOR_WIDTH),
         .B_WIDTH      (WEIGHT_WIDTH),

@@ -2,8 +2,8 @@
 //
 // Product of two two's complement numbers, with a registered output.
 //
-//   Equation    product(t + 1) = a(t) * b(t)  (modulo 2**PRODUCT_WIDTH)
-//   Latency     1 cycle
+//   Equation    product(t + 2) = a(t) * b(t)  (modulo 2**PRODUCT_WIDTH)
+//   Latency     2 cycles
 //   Throughput  one product a cycle
 //   Reset       none; the pipeline runs freely
 `default_nettype none
@@ -33,28 +33,31 @@ module multiplier #(
   /* verilator lint_on UNUSEDSIGNAL */
   always_ff @(posedge clk) product <= exact[PRODUCT_WIDTH-1:0];
 
+  // A DSP block is slow and far from the adders: the register in front of `product` stands beside it, or inside it.
   if (STYLE == 0) begin : g_any
-    assign exact = WIDTH'(a) * WIDTH'(b);
+    always_ff @(posedge clk) exact <= WIDTH'(a) * WIDTH'(b);
   end else if (STYLE == 2) begin : g_dsp
     (* use_dsp = "yes", multstyle = "dsp", syn_multstyle = "block_mult" *) logic signed [EXACT_WIDTH-1:0] block;
     assign block = EXACT_WIDTH'(a) * EXACT_WIDTH'(b);
-    assign exact = WIDTH'(block);
+    always_ff @(posedge clk) exact <= WIDTH'(block);
   end else begin : g_luts
     // One adder a level of a tree over the bits of b, so that no tool sees a multiplication to put in a DSP block. A node
     // of level k is the product of a and 2**k bits of b, taken as unsigned but for the highest bit of b, which counts
     // negatively. Adding a node to the one below it touches none of the lower node's low bits: they bypass the adder, which
-    // also keeps synthesis from merging the adders into a (larger) carry-save array.
+    // also keeps synthesis from merging the adders into a (larger) carry-save array. There is a register behind the first
+    // level of adders.
     localparam int unsigned LEVELS = $clog2(B_WIDTH);
     for (genvar level = 0; level <= LEVELS; level++) begin : g_level
       localparam int unsigned NODES = (B_WIDTH + 2**level - 1) / 2**level;
       for (genvar n = 0; n < NODES; n++) begin : g_node
         localparam int unsigned LOW  = n * 2**level;  // lowest bit of b in this node
         localparam int unsigned BITS = (LOW + 2**level > B_WIDTH) ? B_WIDTH - LOW : 2**level;
+        logic signed [A_WIDTH+BITS-1:0] node;
         logic signed [A_WIDTH+BITS-1:0] value;
         if (level == 0) begin : g_bit
-          assign value = b[LOW] ? (A_WIDTH + 1)'(a) : '0;
+          assign node = b[LOW] ? (A_WIDTH + 1)'(a) : '0;
         end else if (BITS <= 2**(level - 1)) begin : g_single
-          assign value = g_level[level-1].g_node[2*n].value;
+          assign node = g_level[level-1].g_node[2*n].value;
         end else begin : g_pair
           localparam int unsigned BELOW = 2**(level - 1);
           localparam int unsigned ABOVE = BITS - BELOW;
@@ -69,7 +72,12 @@ module multiplier #(
           end else begin : g_add
             assign total = (A_WIDTH + ABOVE)'(carried) + high;
           end
-          assign value = {total, g_level[level-1].g_node[2*n].value[BELOW-1:0]};
+          assign node = {total, g_level[level-1].g_node[2*n].value[BELOW-1:0]};
+        end
+        if (level == 1 || LEVELS == 0) begin : g_register
+          always_ff @(posedge clk) value <= node;
+        end else begin : g_wire
+          assign value = node;
         end
       end
     end

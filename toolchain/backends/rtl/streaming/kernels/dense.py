@@ -94,8 +94,8 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
 
 
 def _timing(beats: int, groups: int, simd: int, has_bias: bool) -> FoldedTiming:
-    """The header of matrix_vector_unit, with MULTIPLIER_STYLE = 0 and ADDER_LEVELS = 1: SF = beats, F = result_cycle."""
-    multiplier_cycles = 1
+    """The header of matrix_vector_unit, with ADDER_LEVELS = 1: SF = beats, F = result_cycle."""
+    multiplier_cycles = 2
     tree_stages = (simd - 1).bit_length()
     result_cycle = 3 + multiplier_cycles + tree_stages + (1 if beats > 1 and has_bias else 0)
     if result_cycle + 1 < beats:

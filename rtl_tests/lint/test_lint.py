@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kernel is clean under Verilator's lint and accepted by both of Yosys's SystemVerilog frontends.
+
+The parameter sets are those of the benches, plus some for the modules that only stand inside others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from rtl_tests.common.case import Case
+from rtl_tests.common.simulate import LIBRARY, literal, missing_tool, verilator_environment
+
+BENCHES = (
+    "argmax",
+    "matrix_vector_unit",
+    "relu",
+    "requantise",
+    "skid_buffer",
+    "stream_fifo",
+    "stream_width_converter",
+    "threshold",
+)
+
+#: Modules without a bench of their own here, as tops of their own.
+INNER: dict[str, list[dict[str, int | str]]] = {
+    "add_bias": [{"PE": pe, "INPUT_SHIFT": shift, "BIAS_FILE": "words.hex"} for pe, shift in ((1, 0), (4, 3))],
+    "adder_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (4, 1), (11, 2))],
+    "constant_memory": [{"DATA_WIDTH": 8, "DEPTH": depth, "FILE": "words.hex"} for depth in (1, 16, 100)],
+    "multiplier": [
+        {"A_WIDTH": a, "B_WIDTH": b, "PRODUCT_WIDTH": p, "STYLE": style}
+        for style in (0, 1, 2)
+        for a, b, p in ((6, 4, 10), (1, 1, 2), (5, 7, 9))
+    ],
+    "result_queue": [{"SLOTS": slots} for slots in (1, 2, 3, 9)],
+    "saturate": [{"OVERFLOW": code} for code in range(4)],
+    "stream_narrow": [{"FACTOR": 3}],
+    "stream_widen": [{"FACTOR": 3}],
+}
+
+#: Faulty parameters, and the values that the message has to name.
+FAULTY: list[tuple[str, dict[str, int | str], str]] = [
+    ("matrix_vector_unit", {"INPUT_SIZE": 16, "SIMD": 5, "WEIGHT_FILE": "words.hex"}, "5 of 16"),
+    ("matrix_vector_unit", {"INPUT_WIDTH": 65, "WEIGHT_FILE": "words.hex"}, "65"),
+    ("threshold", {"CHANNELS": 8, "PE": 3, "THRESHOLD_FILE": "words.hex"}, "3 and 8"),
+    ("stream_fifo", {"DEPTH": 1}, "got 8 and 1"),
+    ("argmax", {"CHANNELS": 10, "INDEX_WIDTH": 3}, "3 bits for 10 channels"),
+    ("requantise", {"OVERFLOW": 3, "OUTPUT_SIGNED": 0}, "OUTPUT_SIGNED 0"),
+    ("relu", {"NEGATIVE_SLOPE_SHIFT": -2}, "-2"),
+]
+
+#: Parameters of 64 bits: Verilator's -G takes an unsized number for one of 32.
+LONG = {"OUTPUT_MAXIMUM", "OUTPUT_MINIMUM", "UPPER_BOUND"}
+
+TOP = "lint_top"
+WORDS = 4096
+
+
+def cases_of(bench: str) -> list[Case]:
+    return importlib.import_module(f"rtl_tests.{bench}.test_{bench}").CASES
+
+
+def parameter_sets(module: str, folder: Path) -> list[dict[str, int | str]]:
+    if module in INNER:
+        (folder / "words.hex").write_text("00\n" * 100)
+        return INNER[module]
+    sets = []
+    for case in cases_of(module):
+        parameters = dict(case.parameters)
+        for parameter, (_, words) in case.files.items():
+            path = folder / f"{case.name}_{parameter.lower()}.hex"
+            path.write_text("".join(f"{word:x}\n" for word in words))
+            parameters[parameter] = path.name
+        sets.append(parameters)
+    return sets
+
+
+def verilator_lint(module: str, parameters: dict[str, int | str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = verilator_environment()
+    program = Path(environment["VERILATOR_ROOT"]) / "bin" / "verilator"
+    values = [
+        f"-G{name}=64'sh{int(value) & (1 << 64) - 1:x}" if name in LONG else f"-G{name}={literal(value)}"
+        for name, value in parameters.items()
+    ]
+    command = ["perl", str(program), "--lint-only", "-Wall", "-y", str(LIBRARY), "+libext+.sv", "--top-module", module]
+    return subprocess.run(
+        [*command, *values, str(LIBRARY / f"{module}.sv")],
+        cwd=folder,
+        env={"PATH": environment["PATH"], "VERILATOR_ROOT": environment["VERILATOR_ROOT"]},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+
+
+def yosys(script: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Yosys commands in a process of its own: a frontend error ends the process."""
+    code = "import sys\nfrom pyosys import libyosys as ys\nd = ys.Design()\nfor c in sys.argv[1:]: ys.run_pass(c, d)\n"
+    return subprocess.run(
+        [sys.executable, "-c", code, *script], cwd=folder, capture_output=True, check=False, text=True, timeout=600
+    )
+
+
+def modules() -> list[str]:
+    return sorted(path.stem for path in LIBRARY.glob("*.sv"))
+
+
+def test_every_module_is_listed() -> None:
+    assert modules() == sorted({*BENCHES, *INNER})
+
+
+@pytest.mark.parametrize("module", sorted({*BENCHES, *INNER}))
+def test_verilator_lint_is_clean(module: str, tmp_path: Path) -> None:
+    if (tool := missing_tool()) is not None:
+        pytest.skip(f"needs {tool}")
+    for parameters in parameter_sets(module, tmp_path):
+        result = verilator_lint(module, parameters, tmp_path)
+        assert result.returncode == 0, f"{module} {parameters}:\n{result.stderr}"
+        assert "%Warning" not in result.stderr, f"{module} {parameters}:\n{result.stderr}"
+
+
+def sources() -> str:
+    return " ".join(str(path) for path in sorted(LIBRARY.glob("*.sv")))
+
+
+def yosys_script(
+    frontend: str, module: str, parameters: dict[str, int | str], finish: list[str], folder: Path
+) -> list[str]:
+    """Read the kernel with its parameters as the top, in either frontend's own way."""
+    if frontend == "read_slang":
+        # read_slang takes parameters as name=value, strings in quotes.
+        values = " ".join(f"-G {name}={literal(value)}" for name, value in parameters.items())
+        return [f"read_slang --top {module} {values} {sources()}", *finish]
+    values = ", ".join(f".{name}({literal(value)})" for name, value in parameters.items())
+    (folder / "top.sv").write_text(f"module {TOP};\n  {module} #({values}) u ();\nendmodule\n")
+    # Deferred: a memory file has no default, so a module is read only with its parameters. The module that is derived with
+    # them becomes the top.
+    return [
+        f"read_verilog -sv -defer {sources()} top.sv",
+        f"hierarchy -check -top {TOP}",
+        f"delete {TOP}",
+        "hierarchy -check -auto-top",
+        *finish,
+    ]
+
+
+@pytest.mark.parametrize("frontend", ["read_slang", "read_verilog"])
+@pytest.mark.parametrize("module", sorted({*BENCHES, *INNER}))
+def test_yosys_accepts(module: str, frontend: str, tmp_path: Path) -> None:
+    """Elaborates to a netlist without latches, multiple drivers or undriven nets (`check -assert`)."""
+    if importlib.util.find_spec("pyosys") is None:
+        pytest.skip("needs pyosys (Python package)")
+    sets = parameter_sets(module, tmp_path)
+    # Every set is a pass over all files: the first, the last and every fourth in between.
+    for parameters in [*sets[:-1:4], sets[-1]]:
+        finish = ["proc", "flatten", "opt_clean", "select -assert-none t:$dlatch t:$_DLATCH_*", "check -assert"]
+        result = yosys(yosys_script(frontend, module, parameters, finish, tmp_path), tmp_path)
+        assert result.returncode == 0, f"{module} {parameters}:\n{(result.stdout + result.stderr)[-2000:]}"
+
+
+@pytest.mark.parametrize(("module", "parameters", "values"), FAULTY)
+def test_faulty_parameters_are_refused(
+    module: str, parameters: dict[str, int | str], values: str, tmp_path: Path
+) -> None:
+    if (tool := missing_tool()) is not None:
+        pytest.skip(f"needs {tool}")
+    (tmp_path / "words.hex").write_text("0\n" * WORDS)
+    result = verilator_lint(module, parameters, tmp_path)
+    assert result.returncode != 0
+    assert "USERFATAL" in result.stderr
+    assert values in result.stderr, result.stderr
