@@ -60,6 +60,8 @@ def load_file(path: Path) -> Any:
     objects = custom_objects()
     builder = tf_keras.Sequential if config["class_name"] == "Sequential" else tf_keras.Model
     try:
+        for layer in config["config"]["layers"]:
+            layer["config"] = {key: _quantiser_object(value, objects) for key, value in layer["config"].items()}
         model = builder.from_config(config["config"], custom_objects=objects)
     except Exception as error:  # any layer's constructor may refuse its arguments in its own way
         raise InputError(
@@ -70,6 +72,11 @@ def load_file(path: Path) -> Any:
     except Exception as error:
         raise InputError(f"{path}: the weights do not fit the layers of the file: {_first_line(error)}") from None
     return model
+
+
+def _quantiser_object(value: Any, objects: dict[str, Any]) -> Any:
+    """A checked quantiser description as the object itself: QActivation cannot be made from a description."""
+    return objects[value["class_name"]](**value["config"]) if isinstance(value, dict) else value
 
 
 def _first_line(error: Exception) -> str:
@@ -159,7 +166,10 @@ def safe_model_config(config: dict[str, Any], where: str) -> dict[str, Any]:
         raise UnsupportedModel(
             f"{where}: the model is of class {class_name!r}; supported are Sequential and functional models"
         )
-    inner = _plain(config["config"], where)
+    try:
+        inner = _plain(config["config"], where)
+    except RecursionError:
+        raise InputError(f"{where}: not a Keras model file (its description is nested too deeply)") from None
     entries = inner if isinstance(inner, list) else inner.get("layers")
     if not isinstance(entries, list):
         raise InputError(f"{where}: not a Keras model file (its description lists no layers)")
