@@ -150,7 +150,11 @@ def test_the_host_gets_its_result_in_spite_of_the_line(answers: list[bytes]) -> 
     ("make", "message", "requests"),
     [
         (lambda: [], "no answer (after 0 other bytes); is the bitstream loaded, and the baud rate right?", 3),
-        (lambda: [b"\x01\x02"] * 3, "no answer (after 2 other bytes); is the bitstream loaded, and the baud rate right?", 3),
+        (
+            lambda: [b"\x01\x02"] * 3,
+            "no answer (after 2 other bytes); is the bitstream loaded, and the baud rate right?",
+            3,
+        ),
         (lambda: [answer(1)] * 3, "the request arrived with a wrong CRC", 3),
         (lambda: [answer(4)], "the core gave no result in time", 1),
         (lambda: [answer(5)], "the core's result had another length than declared", 1),
@@ -161,7 +165,9 @@ def test_the_host_gets_its_result_in_spite_of_the_line(answers: list[bytes]) -> 
         ),
     ],
 )
-def test_what_the_host_says_when_there_is_no_result(make: Callable[[], list[bytes]], message: str, requests: int) -> None:
+def test_what_the_host_says_when_there_is_no_result(
+    make: Callable[[], list[bytes]], message: str, requests: int
+) -> None:
     line = Line(make())
     with pytest.raises(BoardError) as error:
         HostLink(line, INTERFACE).infer(VALUES)

@@ -37,9 +37,7 @@ def test_every_setting_is_legal_and_not_above_the_request(oscillator: float, wan
             find_pll(oscillator, wanted)
         return
     setting = find_pll(oscillator, wanted)
-    assert all(
-        1 <= d <= 128 for d in (setting.reference_divider, setting.feedback_multiplier, setting.output_divider)
-    )
+    assert all(1 <= d <= 128 for d in (setting.reference_divider, setting.feedback_multiplier, setting.output_divider))
     assert 10 <= setting.phase_detector_mhz <= 400
     assert 400 <= setting.vco_mhz <= 800
     assert Fraction(25, 8) <= setting.core_mhz <= Fraction(str(wanted))

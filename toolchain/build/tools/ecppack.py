@@ -57,7 +57,7 @@ def pack(config: str, *, cwd: Path, name: str = "design", timeout_s: float = 600
         raise BuildFailed(
             f"{bitstream}: decoding and packing it again gives another bitstream ({again}); do not load it"
         )
-    words, rams = _compare(cwd / config, cwd / decoded)
+    words, rams = compare_configurations(cwd / config, cwd / decoded)
     for file in (decoded, again):
         (cwd / file).unlink()
     return Bitstream(bitstream, (cwd / bitstream).stat().st_size, words, rams)
@@ -102,7 +102,8 @@ def _contents(config: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]
     return words, rams
 
 
-def _compare(config: Path, decoded: Path) -> tuple[int, int]:
+def compare_configurations(config: Path, decoded: Path) -> tuple[int, int]:
+    """How many LUT tables and block RAM contents of `config` stand in `decoded` as well. Raises BuildFailed if one does not."""
     expected_words, expected_rams = _contents(config)
     found_words, found_rams = _contents(decoded)
     # A table or memory with the value that an unused one has is not in the decoded text.
