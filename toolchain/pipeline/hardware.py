@@ -123,9 +123,9 @@ def run_bench(context: Context, rtl: StageResult) -> StageResult:
         context.say("bench")("rung 4: protocol, back-pressure, reset, latency under cocotb")
         x = context.vectors(_BENCH_VECTORS, seed=4)
         result = run_network_bench(rtl.folder, rtl.facts["facts"], context.hardware_graph, x, folder)
-        if result.mismatches:
-            failed = [check["name"] for check in result.checks if not check["passed"]]
-            raise BuildFailed(f"rung 4 (RTL protocol and timing): failed checks: {', '.join(failed)}")
+        if not result.passed:
+            failed = [f"{check['name']}: {check['message']}" for check in result.checks if not check["passed"]]
+            raise BuildFailed("rung 4 (RTL protocol and timing): failed checks:\n  " + "\n  ".join(failed))
         return {
             "rung": rung(4, "RTL protocol and timing", result.vectors, result.mismatches, result.seconds),
             "checks": [dict(check) for check in result.checks],

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks of the RTL equivalence tests: every operation's samples in several foldings, and whole random networks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from tests.equivalence.rtl_bundle import Member
+from toolchain.ir import (
+    AddBias,
+    ArgMax,
+    Dense,
+    Graph,
+    GraphBuilder,
+    Input,
+    IntegerType,
+    Overflow,
+    Relu,
+    Requantise,
+    Reshape,
+    Rounding,
+    Threshold,
+    operations,
+)
+from toolchain.passes.choose_folding import Folding, StageFolding, divisors
+
+
+def sample_members() -> Iterator[Member]:
+    """Every sample of every operation as a network of its own, in several foldings."""
+    number = 0
+    for kind, operation in operations().items():
+        for index, (sample, types) in enumerate(operation.samples()):
+            for label, simd, pe in _foldings(sample, types):
+                name = f"{kind}_{index}_{label}"
+                builder = GraphBuilder(name)
+                if isinstance(sample, Input):
+                    builder.output(builder.add(sample, name=f"s{number}_input"))
+                else:
+                    source = builder.add(Input(types[0].shape, types[0].element), name=f"s{number}_input")
+                    builder.output(builder.add(sample, source, name=f"s{number}_{kind}"))
+                stages = {} if isinstance(sample, Input | Reshape) else {f"s{number}_{kind}": StageFolding(simd, pe)}
+                yield Member(name, builder.build(), Folding(0, stages))
+                number += 1
+
+
+def _foldings(sample: object, types: tuple) -> Iterator[tuple[str, int, int]]:
+    if isinstance(sample, Input | Reshape):
+        yield "whole", 1, 1
+        return
+    inputs = divisors(types[0].channels)
+    if isinstance(sample, Dense):
+        outputs = divisors(sample.weights.shape[1])
+        pairs = [(inputs[0], outputs[0]), (inputs[-1], outputs[-1]), (inputs[0], outputs[-1]), (inputs[-1], outputs[0])]
+        pairs.append((inputs[len(inputs) // 2], outputs[len(outputs) // 2]))
+    elif isinstance(sample, ArgMax):
+        pairs = [(lanes, 1) for lanes in inputs]
+    elif isinstance(sample, Threshold | AddBias):
+        pairs = [(lanes, lanes) for lanes in inputs]
+    else:
+        pairs = [(inputs[0], inputs[0]), (inputs[-1], inputs[-1])]
+    for simd, pe in dict.fromkeys(pairs):
+        yield f"{simd}x{pe}", simd, pe
+
+
+#: Names that would break out of an identifier, a comment, a string or a path if they were not escaped.
+HOSTILE = (
+    "fc1/kernel:0",
+    "a\n  assign m_axis_tdata = 0; //",
+    "*/ endmodule /*",
+    '"; $finish; "',
+    "módulo ünï",
+    "u_fc",
+    "clk",
+    "`include",
+    "x" * 200,
+    "fc_fifo",
+    "../../etc/passwd",
+    "wire\\",
+)
+
+
+def random_network(name: str, seed: int) -> Graph:
+    """A dense network with random sizes, widths, binary points, activations and, for some seeds, hostile names."""
+    random = np.random.default_rng(seed)
+    builder = GraphBuilder(f"{name} {HOSTILE[seed % len(HOSTILE)]}" if seed % 2 else name)
+    names = [f"{name}_{text}" if not text.startswith(("u_", "..")) else f"{text}_{name}" for text in HOSTILE]
+    order = list(random.permutation(len(names)))
+
+    def label(kind: str) -> tuple[str, str]:
+        if seed % 2 and order:
+            text = names[order.pop()]
+            return text, text
+        return f"{name}_{kind}", kind
+
+    def integer(width: int, signed: bool, fraction: int) -> IntegerType:
+        return IntegerType(signed, width, fraction)
+
+    width = int(random.integers(1, 9))
+    sizes = [int(v) for v in random.choice([1, 3, 4, 5, 6, 8, 10, 12, 15, 16], int(random.integers(2, 5)))]
+    if seed % 3 == 0:
+        shape: tuple[int, ...] = (2, sizes[0])
+    elif seed % 3 == 1 and sizes[0] % 2 == 0:
+        shape = (sizes[0] // 2, 2)
+    else:
+        shape = (sizes[0],)
+    tensor = builder.add(
+        Input(shape, integer(width, bool(random.integers(2)), int(random.integers(-2, 9)))), name=f"{name}_input"
+    )
+    if seed % 3 == 1 and len(shape) == 2:
+        tensor = builder.add(Reshape((sizes[0],)), tensor, name=f"{name}_flatten")
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        bits = int(random.integers(2, 8))
+        weights = random.integers(-(1 << (bits - 1)), 1 << (bits - 1), (inputs, outputs))
+        text, source = label(f"fc{layer}")
+        tensor = builder.add(Dense(weights, int(random.integers(0, 8))), tensor, name=text, source=source)
+        element = builder.type(tensor).element
+        if random.integers(4):
+            fraction = element.fraction + int(random.integers(-3, 6))
+            bias = random.integers(-(1 << 6), 1 << 6, outputs)
+            tensor = builder.add(AddBias(bias, fraction), tensor, name=f"{name}_bias{layer}")
+            element = builder.type(tensor).element
+        if layer == len(sizes) - 2:
+            break
+        text, source = label(f"act{layer}")
+        if random.integers(2):
+            slope = [None, None, 2][int(random.integers(3))]
+            tensor = builder.add(Relu(slope), tensor, name=f"{name}_relu{layer}")
+            to = integer(
+                int(random.integers(1, 7)),
+                slope is not None,
+                builder.type(tensor).element.fraction - int(random.integers(0, 8)),
+            )
+            rounding = list(Rounding)[int(random.integers(len(Rounding)))]
+            overflow = [Overflow.SATURATE, Overflow.WRAP, Overflow.SATURATE_ZERO][int(random.integers(3))]
+            tensor = builder.add(Requantise(to, rounding, overflow), tensor, name=text, source=source)
+        else:
+            rows, count = [1, outputs][int(random.integers(2))], int(random.integers(1, 16))
+            low, high = element.minimum - 2, element.maximum + 3
+            thresholds = np.sort(random.integers(low, high, (rows, count)), axis=1)
+            operation = Threshold(thresholds, int(random.integers(-8, 1)), int(random.integers(0, 4)))
+            tensor = builder.add(operation, tensor, name=text, source=source)
+    if seed % 2 == 0 and builder.type(tensor).channels > 1:
+        tensor = builder.add(ArgMax(), tensor, name=f"{name}_argmax")
+    builder.output(tensor)
+    return builder.build()
+
+
+def network_members(seeds: range) -> Iterator[Member]:
+    """Random networks, each with a pace between as fast and as slow as it can be."""
+    for seed in seeds:
+        graph = random_network(f"network{seed}", seed)
+        vectors = max(node_type.size // node_type.channels for node_type in graph.types.values())
+        pace = int(np.random.default_rng(seed).choice([1, 2, 5, 16, 64]))
+        yield Member(f"network{seed}", graph, cycles_per_frame=vectors * pace if seed % 4 else None)
