@@ -106,7 +106,7 @@ def import_proto(
         if handler is None:
             known = ", ".join(sorted({*_HANDLERS, *HOST_FUNCTIONS}))
             raise UnsupportedModel(
-                f"{label}: this operation is not supported; supported are {known} (the last two as the end)"
+                f"{label}: this operation is not supported; supported are {known} ({' and '.join(sorted(HOST_FUNCTIONS))} as the end only)"
             )
         if len(node.output) != 1:
             raise UnsupportedModel(f"{label}: has {len(node.output)} results; supported is one")
