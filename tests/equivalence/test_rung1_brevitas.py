@@ -203,6 +203,15 @@ def test_exact_ties_in_thresholds(mode: str, tmp_path: Path) -> None:
     assert isinstance(model.graph.nodes[2].operation, Threshold)
 
 
+@pytest.mark.parametrize(("step", "kind"), [(0.5, "requantise"), (0.61, "threshold")])
+def test_a_relu_before_a_signed_quantiser(step: float, kind: str, tmp_path: Path) -> None:
+    """The steps up to 0 are reached whatever the sum is; what is left is an unsigned type."""
+    net = Net().quant(0.25, 6).dense(5, 0.125).node("Relu").quant(step, 4, signed=1).dense(3, 0.19)
+    model = check(net, tmp_path, 0.25, 10.0)
+    assert model.graph.nodes[2].operation.kind == kind
+    assert not model.graph.types[model.graph.nodes[2].name].element.signed
+
+
 def test_negative_factors_flip_the_weights(tmp_path: Path) -> None:
     factors = np.array([1.3, -0.7, -2.1, 0.0, 0.4])
     net = Net().quant(0.25, 6).dense(5, FREE).node("Mul", factors).node("Add", [0.3, -0.2, 0.1, 0.25, 0.0])
