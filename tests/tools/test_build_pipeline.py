@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import toolchain
-from toolchain.errors import InputError, Mismatch, UsageError
+from toolchain.errors import InputError, Mismatch, ToolNotFound, UsageError
 from toolchain.ir import (
     AddBias,
     Dense,
@@ -195,3 +195,18 @@ def test_the_bundled_models_to_the_bitstream(name: str, tmp_path: Path) -> None:
     assert set(ladder) == {1, 2, 3, 4, 5}
     assert ladder[3]["vectors"] >= 100_000
     assert not any(entry["mismatches"] for entry in result.report["ladder"])
+
+
+def test_a_missing_tool_is_said_before_the_work(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from toolchain.build.tools import hls4ml
+
+    monkeypatch.setattr(hls4ml, "TOOL", replace(hls4ml.TOOL, find=lambda: None))
+    with pytest.raises(ToolNotFound) as caught:
+        toolchain.build_hardware(model, out=tmp_path / "out", until="rtl")
+    assert str(caught.value) == (
+        "stage hls: hls4ml is not installed; without it: no HLS C++ is generated (backend hls4ml, rung 2 of the ladder). "
+        "Install it with: pip install 'bitwright[hls4ml]'. To build without it: --skip-rung 2"
+    )
+    assert not (tmp_path / "out" / "graph").exists()

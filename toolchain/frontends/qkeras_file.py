@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from toolchain.errors import InputError, UnsupportedModel
+from toolchain.errors import InputError, ToolNotFound, UnsupportedModel
 from toolchain.frontends.qkeras_runtime import custom_objects, import_tf_keras
 
 #: Layer class -> the entries of its configuration that decide what it computes. Everything else (initialisers,
@@ -103,8 +103,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _h5_config(path: Path) -> str | bytes:
-    import h5py
-
+    try:
+        import h5py
+    except ImportError as error:
+        raise ToolNotFound(
+            f"{path}: reading it needs h5py ({error}); install it with: pip install 'bitwright[qkeras]'"
+        ) from None
     with h5py.File(path, "r") as file:
         text = file.attrs.get("model_config")
         if text is None:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from toolchain.build.folder import BuildFolder, StageResult
 from toolchain.build.schedule import Progress, Silent, Task, run_tasks
+from toolchain.errors import ToolNotFound
 from toolchain.pipeline.context import Context
 from toolchain.pipeline.evaluation import evaluate
 from toolchain.pipeline.graph_stage import run_graph_stage
@@ -45,7 +47,9 @@ def build_hardware(
     identity = str(request.source.resolve())
     with BuildFolder(request.out, identity).open() as folder:
         context = Context(request, folder, progress or Silent())
-        results = run_tasks(_tasks(context, loaded), _workers(), context.progress)
+        tasks = _tasks(context, loaded)
+        _require_tools(task.name for task in tasks)
+        results = run_tasks(tasks, _workers(), context.progress)
         report = _write_report(context, {name: result for name, result in results.items() if result is not None})
     return BuildResult(request.out, report, dict(context.cached))
 
@@ -60,6 +64,29 @@ def _source_of(loaded: Any) -> Any:
             "(toolchain.save_graph) and build that, or save the model"
         )
     return loaded.folder.path if loaded.folder else loaded.files[0]
+
+
+#: Stage -> modules of toolchain.build.tools whose tool it needs, and the option that leaves the stage out.
+_TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
+    "hls": (("hls4ml", "cxx"), "--skip-rung 2"),
+    "simulation": (("verilator",), "--skip-rung 3"),
+    "bench": (("verilator", "cocotb"), "--skip-rung 4"),
+    "synthesis": (("yosys",), "--until rtl"),
+    "netlist": (("verilator",), "--skip-rung 5"),
+    "bitstream": (("nextpnr", "ecppack"), "--until netlist"),
+    "board": (("verilator",), "--until netlist"),
+}
+
+
+def _require_tools(stages: Iterable[str]) -> None:
+    """Raise ToolNotFound before any work if a stage's tool is missing, saying how to go on without that stage."""
+    for stage in stages:
+        modules, without = _TOOLS.get(stage, ((), ""))
+        for module in modules:
+            try:
+                import_module(f"toolchain.build.tools.{module}").TOOL.require()
+            except ToolNotFound as error:
+                raise ToolNotFound(f"stage {stage}: {error}. To build without it: {without}") from None
 
 
 def _workers() -> int:

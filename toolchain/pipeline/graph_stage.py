@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.build.folder import BuildFolder, StageResult, file_digest, package_versions, source_digest
-from toolchain.errors import InputError, Mismatch, UnsupportedModel
+from toolchain.errors import InputError, Mismatch, ToolchainError, UnsupportedModel
 from toolchain.frontends.model_folder import load_vectors
 from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_values, save_graph
 from toolchain.ir.operation import storage_dtype
@@ -84,7 +84,7 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         from toolchain.ir.export_qonnx import export_qonnx
 
         export_qonnx(graph, work / "graph.onnx")
-    except (InputError, ImportError) as error:
+    except (ToolchainError, ImportError) as error:
         notes.append(f"No QONNX file: {error}")
 
     source = graph.inputs[0]
