@@ -188,12 +188,12 @@ class Simulation:
         )
         if design._library.simulation_run(self._handle, ctypes.byref(request), self._error, _ERROR_BYTES):
             raise BuildFailed(f"the simulation of {facts['top']} stopped: {self._text()}")
-        if request.stalled:
-            raise BuildFailed(_stall_report(design, request, states))
-        if request.violation:
+        if request.violation:  # it comes before a stall, which it may have caused
             raise BuildFailed(
                 f"{facts['top']} breaks the stream protocol in cycle {request.violation_cycle}: {_VIOLATIONS[request.violation]}"
             )
+        if request.stalled:
+            raise BuildFailed(_stall_report(design, request, states))
         for stream, array in captured.items():
             found = int(recorded[design.streams.index(stream)])
             if found != len(array):
@@ -215,7 +215,7 @@ def _stall_limit(facts: Mapping[str, Any], pattern: Pattern) -> int:
 def _stall_report(design: SimulationLibrary, request: _Request, states: np.ndarray) -> str:
     """Which stream no longer moves, and which side of it does not act."""
     facts = design.facts
-    parts = {part["output"]: part["identifier"] for part in facts["parts"]}
+    writers = {part["output"]: part["identifier"] for part in facts["parts"]}
     readers = {part["input"]: part["identifier"] for part in facts["parts"]}
     names = ["s_axis", *design.streams, "m_axis"]
     lines = [
@@ -224,8 +224,8 @@ def _stall_report(design: SimulationLibrary, request: _Request, states: np.ndarr
     ]
     for name, state in zip(names, states, strict=True):
         valid, ready = bool(state & 1), bool(state & 2)
-        writer = "the source" if name == "s_axis" else f"u_{parts.get(name, facts['parts'][-1]['identifier'])}"
-        reader = "the sink" if name == "m_axis" else f"u_{readers.get(name, facts['parts'][0]['identifier'])}"
+        writer = "the source" if name == "s_axis" else f"u_{writers.get(name, facts['parts'][-1]['identifier'])}"
+        reader = f"u_{readers[name]}" if name in readers else "the sink"
         if valid and not ready:
             lines.append(f"  {name}: {writer} offers a beat, {reader} does not take it")
         elif ready and not valid:

@@ -46,9 +46,14 @@ class Instance:
 
 
 def number(value: int) -> str:
-    """An integer as an expression of the type that the library's parameters have (int or longint)."""
-    if -(1 << 31) < value < 1 << 31:
-        return str(value)
+    """An integer of 32 bits as an expression, for a parameter of type int."""
+    assert -(1 << 31) < value < 1 << 31
+    return str(value)
+
+
+def wide_number(value: int) -> str:
+    """An integer of 64 bits as an expression, for a parameter of type longint."""
+    assert -(1 << 63) <= value < 1 << 63
     return f"-64'sd{-value}" if value < 0 else f"64'sd{value}"
 
 

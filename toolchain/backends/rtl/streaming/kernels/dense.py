@@ -103,5 +103,5 @@ def _timing(beats: int, groups: int, simd: int, has_bias: bool) -> FoldedTiming:
     elif result_cycle + 1 < 2 * beats:
         slots = 2
     else:
-        slots = (result_cycle + 2) // beats + 1
-    return FoldedTiming(beats, groups, slots, result_cycle + (1 if slots <= 2 else 2))
+        slots = (result_cycle + 3) // beats + 1
+    return FoldedTiming(beats, groups, slots, result_cycle + (1 if slots <= 2 else 3))

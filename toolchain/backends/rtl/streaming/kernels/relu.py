@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from toolchain.backends.rtl.streaming.instance import Instance, flag, number
+from toolchain.backends.rtl.streaming.instance import Instance, flag, number, wide_number
 from toolchain.backends.rtl.streaming.timing import QueueTiming
 from toolchain.ir import Relu
 from toolchain.passes.choose_folding import StageFolding
@@ -38,7 +38,7 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         ("INPUT_SIGNED", flag(stage.input_type.element.signed)),
         ("NEGATIVE_SLOPE_SHIFT", number(-1 if slope is None else slope)),
         ("HAS_UPPER", flag(bound is not None)),
-        ("UPPER_BOUND", number(bound or 0)),
+        ("UPPER_BOUND", wide_number(bound or 0)),
         ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
     )
     return Instance(

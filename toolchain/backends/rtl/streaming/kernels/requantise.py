@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.backends.rtl.streaming.instance import Instance, flag, number
+from toolchain.backends.rtl.streaming.instance import Instance, flag, number, wide_number
 from toolchain.backends.rtl.streaming.timing import QueueTiming
 from toolchain.ir import Overflow, Requantise, Rounding
 from toolchain.ir.rounding import round_shift
@@ -73,8 +73,8 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         ("OVERFLOW", number(_OVERFLOW[overflow])),
         ("OUTPUT_WIDTH", number(target.width)),
         ("OUTPUT_SIGNED", flag(target.signed)),
-        ("OUTPUT_MINIMUM", number(target.minimum if bounded else 0)),
-        ("OUTPUT_MAXIMUM", number(target.maximum if bounded else 0)),
+        ("OUTPUT_MINIMUM", wide_number(target.minimum if bounded else 0)),
+        ("OUTPUT_MAXIMUM", wide_number(target.maximum if bounded else 0)),
     )
     latency = 2 if shift > 0 and _ROUNDING[operation.rounding] > 0 else 1
     return Instance(

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generated networks, hostile names included, are clean in Verilator -Wall and in both of Yosys's frontends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.equivalence.rtl_bundle import Member
+from tests.equivalence.rtl_cases import network_members
+from toolchain.backends.rtl.streaming import plan
+from toolchain.build.runner import run
+from toolchain.build.tool import distribution_version
+from toolchain.build.tools import verilator
+from toolchain.target import Target
+
+MEMBERS = list(network_members(range(30, 46)))
+
+_YOSYS = """
+import sys
+import pyosys.libyosys as yosys
+frontend, top = sys.argv[1:]
+sources = open("files.f").read().split()
+design = yosys.Design()
+if frontend == "slang":
+    yosys.run_pass(f"read_slang --top {top} " + " ".join(sources), design)
+else:
+    for source in sources:
+        yosys.run_pass(f"read_verilog -sv -defer {source}", design)
+    yosys.run_pass(f"hierarchy -check -top {top}", design)
+yosys.run_pass("proc; opt; check -assert", design)
+"""
+
+
+@pytest.mark.skipif(verilator.TOOL.find() is None, reason="needs Verilator and a C++ compiler")
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_verilator_lint(member: Member, tmp_path: Path) -> None:
+    made = plan(member.graph, Target(cycles_per_frame=member.cycles_per_frame))
+    made.write(tmp_path)
+    log = verilator.lint(made.sources(".sv"), made.top, cwd=tmp_path, log=tmp_path / "lint.log").text()
+    assert "%Warning" not in log
+
+
+@pytest.mark.skipif(distribution_version("pyosys") is None, reason="needs pyosys")
+@pytest.mark.parametrize("frontend", ["slang", "verilog"])
+@pytest.mark.parametrize("member", MEMBERS[1:4], ids=lambda member: member.name)
+def test_yosys_reads_it(member: Member, frontend: str, tmp_path: Path) -> None:
+    made = plan(member.graph, Target(cycles_per_frame=member.cycles_per_frame))
+    made.write(tmp_path)
+    command = [sys.executable, "-c", _YOSYS, frontend, made.top]
+    log = run(command, cwd=tmp_path, log=tmp_path / "yosys.log", what="Yosys", timeout_s=120).text()
+    assert "Warning" not in log

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rung 3 itself: it accepts an exact design, says where a wrong one differs first, and which stream a stuck one stalls on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from toolchain.backends.base import make_plan
+from toolchain.build.tools import verilator
+from toolchain.errors import BuildFailed
+from toolchain.ir import (
+    AddBias,
+    ArgMax,
+    Dense,
+    Graph,
+    GraphBuilder,
+    Input,
+    IntegerType,
+    Overflow,
+    Relu,
+    Requantise,
+    Rounding,
+    interpret,
+)
+from toolchain.target import Target
+from toolchain.verify.simulate import build_simulation, load_simulation, measure_timing, simulate, verify_bulk
+from toolchain.verify.simulation_library import Pattern
+from toolchain.verify.vectors import random_vectors
+
+pytestmark = pytest.mark.skipif(verilator.TOOL.find() is None, reason="needs Verilator and a C++ compiler")
+
+
+def network() -> Graph:
+    random = np.random.default_rng(5)
+    builder = GraphBuilder("triple")
+    tensor = builder.add(Input((12,), IntegerType(False, 4, 4)), name="pixels")
+    for layer, (inputs, outputs) in enumerate(((12, 8), (8, 6), (6, 4))):
+        tensor = builder.add(
+            Dense(random.integers(-7, 8, (inputs, outputs)), 3), tensor, name=f"fc{layer}", source=f"fc{layer}"
+        )
+        tensor = builder.add(AddBias(random.integers(-20, 20, outputs), 5), tensor, name=f"bias{layer}")
+        if layer < 2:
+            tensor = builder.add(Relu(), tensor, name=f"relu{layer}")
+            requantise = Requantise(IntegerType(False, 4, 1), Rounding.HALF_EVEN, Overflow.SATURATE)
+            tensor = builder.add(requantise, tensor, name=f"act{layer}")
+    builder.output(builder.add(ArgMax(), tensor, name="winner"))
+    return builder.build()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Mapping[str, Any], Graph]:
+    """Plan folder, simulation folder (renamed after the build, as build stages are), facts, graph."""
+    folder, graph = tmp_path_factory.mktemp("simulate"), network()
+    plan = make_plan("rtl", graph, Target(cycles_per_frame=16))
+    plan.write(folder / "partial_plan")
+    build_simulation(folder / "partial_plan", plan.facts, folder / "partial_simulation")
+    (folder / "partial_plan").rename(folder / "plan")
+    (folder / "partial_simulation").rename(folder / "simulation")
+    return folder / "plan", folder / "simulation", plan.facts, graph
+
+
+def test_exact_design(built: tuple[Path, Path, Mapping[str, Any], Graph], seed: int) -> None:
+    plan_folder, folder, facts, graph = built
+    library = load_simulation(plan_folder, facts, folder)
+    result = verify_bulk(graph, library, random_vectors(graph, 5000, seed), threads=2)
+    assert (result.vectors, result.mismatches, result.first_mismatch) == (5000, 0, None)
+    assert result.compared == ("bias2", "winner")
+    assert result.cycles >= 5000 * facts["initiation_interval_cycles"] * 0.9
+    timing = measure_timing(graph, library, random_vectors(graph, 3, seed))
+    assert timing.latency_cycles == facts["latency_cycles"]
+    assert timing.first_output_latency_cycles == facts["first_output_latency_cycles"]
+    assert timing.initiation_interval_cycles == facts["initiation_interval_cycles"] == 16
+
+
+def test_every_stream_under_pauses(built: tuple[Path, Path, Mapping[str, Any], Graph], seed: int) -> None:
+    plan_folder, folder, facts, graph = built
+    library = load_simulation(plan_folder, facts, folder)
+    x = random_vectors(graph, 150, seed)
+    with library.start() as simulation:
+        for pattern in (Pattern(), Pattern(0.5, 0.0, 3), Pattern(0.0, 0.7, 4), Pattern(0.4, 0.4, 5)):
+            output, streams, _ = simulate(
+                graph, simulation, library, x, pattern=pattern, capture=library.streams, drain_cycles=200
+            )
+            expected = interpret(graph, x, record={"winner", *streams})
+            assert set(streams) == {"bias0", "relu0", "act0", "bias1", "relu1", "act1", "bias2", "winner"}
+            for name, found in {**streams, "winner": output}.items():
+                assert np.array_equal(found, expected[name]), (pattern, name)
+
+
+def test_a_mismatch_names_the_first_layer(
+    built: tuple[Path, Path, Mapping[str, Any], Graph], tmp_path: Path, seed: int
+) -> None:
+    plan_folder, folder, facts, graph = built
+    wrong = tmp_path / "plan"
+    shutil.copytree(plan_folder, wrong)
+    memory = wrong / "memory" / "fc1_bias.hex"
+    lines = memory.read_text().split()
+    lines[0] = f"{int(lines[0], 16) ^ 4:0{len(lines[0])}x}"
+    memory.write_text("\n".join(lines) + "\n")
+    x = random_vectors(graph, 2000, seed)
+    result = verify_bulk(graph, load_simulation(wrong, facts, folder), x)
+    assert result.mismatches > 0
+    found = result.first_mismatch
+    assert found is not None
+    assert found.node == "bias1"
+    assert found.index == (0,)
+    assert abs(found.expected - found.found) == 4
+    assert found.expected == interpret(graph, x, record={"bias1"})["bias1"][found.vector, 0]
+
+
+def test_a_rare_mismatch_in_a_late_chunk_is_named_as_well(
+    built: tuple[Path, Path, Mapping[str, Any], Graph], tmp_path: Path, seed: int
+) -> None:
+    plan_folder, folder, facts, graph = built
+    wrong = tmp_path / "plan"
+    shutil.copytree(plan_folder, wrong)
+    memory = wrong / "memory" / "fc0_weights.hex"
+    lines = memory.read_text().split()
+    lines[0] = f"{int(lines[0], 16) ^ 1:0{len(lines[0])}x}"
+    memory.write_text("\n".join(lines) + "\n")
+    # The wrong weight belongs to input 0: only a vector in which that is not 0 can show it.
+    x = random_vectors(graph, 3000, seed)
+    x[:2900, 0] = 0
+    result = verify_bulk(graph, load_simulation(wrong, facts, folder), x)
+    assert result.first_mismatch is not None
+    assert result.first_mismatch.node == "bias0"
+    assert result.first_mismatch.vector >= 2900
+
+
+def test_a_missing_memory_file_is_an_error(built: tuple[Path, Path, Mapping[str, Any], Graph], tmp_path: Path) -> None:
+    plan_folder, folder, facts, graph = built
+    wrong = tmp_path / "plan"
+    shutil.copytree(plan_folder, wrong)
+    (wrong / "memory" / "fc1_weights.hex").unlink()
+    library = load_simulation(wrong, facts, folder)
+    with pytest.raises(BuildFailed, match=r"the simulation of triple cannot start: .*memory/fc1_weights\.hex"):
+        verify_bulk(graph, library, random_vectors(graph, 10, 0))
+
+
+def test_a_missing_library_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match="holds no simulation"):
+        load_simulation(tmp_path, {}, tmp_path)
+
+
+def test_a_stall_and_a_broken_protocol_are_reported(tmp_path: Path) -> None:
+    graph = network()
+    plan = make_plan("rtl", graph, Target(cycles_per_frame=16))
+    plan.write(tmp_path / "plan")
+    top = tmp_path / "plan" / "rtl" / f"{plan.top}.sv"
+    text = top.read_text()
+    # One design with two faults: while bit 0 of the input is set, act0 takes nothing; and the output offers a beat only in
+    # every other cycle, whether the one before was taken or not.
+    for old, new in (
+        (".s_axis_tvalid(relu0_tvalid)", ".s_axis_tvalid(relu0_tvalid && !s_axis_tdata[0])"),
+        (".s_axis_tready(relu0_tready)", ".s_axis_tready(room)"),
+        (
+            "  logic relu0_tready;",
+            "  logic relu0_tready, room, odd;\n  assign relu0_tready = room && !s_axis_tdata[0];",
+        ),
+        (
+            "m_axis_tvalid = winner_tvalid;",
+            "m_axis_tvalid = winner_tvalid && odd;\n  always_ff @(posedge clk) odd <= !odd && !rst;",
+        ),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    top.write_text(text)
+    library = build_simulation(tmp_path / "plan", plan.facts, tmp_path / "simulation")
+    x = np.zeros((50, 12), dtype=np.int64)
+    with library.start() as simulation:
+        with pytest.raises(
+            BuildFailed, match=r"triple breaks the stream protocol in cycle \d+: m_axis_tvalid fell before the beat"
+        ):
+            simulate(graph, simulation, library, x, pattern=Pattern(stall=0.5, seed=9))
+        with pytest.raises(BuildFailed) as error:
+            simulate(graph, simulation, library, x + 1)
+    message = str(error.value)
+    assert message.startswith("triple stalled: no beat moved any more after ")
+    assert "  relu0: u_relu0 offers a beat, u_act0 does not take it\n" in message
+    assert "  act0: u_fc1_fifo waits, u_act0 offers nothing\n" in message
+    assert "  winner: the sink waits, u_winner offers nothing\n" in message
+    assert "  m_axis: the sink waits, u_winner offers nothing" in message

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folding: fewest multipliers for a pace, fitting neighbours, and messages that say what is allowed."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import toolchain.passes.choose_folding as choose_folding_module
+from toolchain.errors import UnsupportedModel, UsageError
+from toolchain.ir import AddBias, ArgMax, Dense, Graph, GraphBuilder, Input, IntegerType, Relu, Requantise, Reshape
+from toolchain.passes.choose_folding import (
+    Folding,
+    StageFolding,
+    check_folding,
+    choose_folding,
+    cycles,
+    default_cycles_per_frame,
+    divisors,
+    multipliers,
+)
+from toolchain.passes.group_stages import group_stages
+
+
+def network(*sizes: int, argmax: bool = True) -> Graph:
+    builder = GraphBuilder("network")
+    tensor = builder.add(Input((sizes[0],), IntegerType(False, 4)), name="x")
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        tensor = builder.add(
+            Dense(np.ones((inputs, outputs), np.int64)), tensor, name=f"fc{layer}", source=f"fc{layer}"
+        )
+        tensor = builder.add(AddBias(np.ones(outputs, np.int64)), tensor, name=f"bias{layer}")
+        if layer < len(sizes) - 2:
+            tensor = builder.add(Relu(), tensor, name=f"relu{layer}")
+            tensor = builder.add(Requantise(IntegerType(False, 4)), tensor, name=f"act{layer}")
+    builder.output(builder.add(ArgMax(), tensor, name="argmax") if argmax else tensor)
+    return builder.build()
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 12, 36, 97, 784])
+def test_divisors(number: int) -> None:
+    assert divisors(number) == [n for n in range(1, number + 1) if number % n == 0]
+
+
+def test_default_is_the_largest_tensor() -> None:
+    assert default_cycles_per_frame(network(64, 32, 32, 10)) == 64
+    assert default_cycles_per_frame(network(16, 80, 5)) == 80
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10, 16, 64, 100, 5000])
+@pytest.mark.parametrize("sizes", [(64, 32, 32, 10), (12, 8, 6, 5), (7, 3), (1, 1)])
+def test_fewest_multipliers_within_the_pace(sizes: tuple[int, ...], limit: int) -> None:
+    graph = network(*sizes)
+    folding = choose_folding(graph, limit)
+    check_folding(graph, folding)
+    for stage in group_stages(graph):
+        option = folding.stages[stage.name]
+        assert cycles(stage, option) <= limit
+        if isinstance(stage.operation, Dense):
+            inputs, outputs = stage.operation.weights.shape
+            every = itertools.product(divisors(inputs), divisors(outputs))
+            fewest = min(simd * pe for simd, pe in every if (inputs // simd) * (outputs // pe) <= limit)
+            assert multipliers(stage, option) == fewest
+
+
+@pytest.mark.parametrize("limit", [2, 6, 12, 24])
+@pytest.mark.parametrize("sizes", [(4, 6, 2), (6, 4, 3), (3, 3)])
+def test_no_folding_is_cheaper(sizes: tuple[int, ...], limit: int) -> None:
+    """Every folding of a small network, one by one: none has fewer multipliers, or as many and less other logic."""
+    graph = network(*sizes)
+    stages = group_stages(graph)
+
+    def cost(options: tuple[StageFolding, ...]) -> tuple[int, int, int]:
+        pairs = list(zip(stages, options, strict=True))
+        converters = sum(
+            choose_folding_module._converter_logic(stage, before.pe, option.simd)
+            for (_, before), (stage, option) in itertools.pairwise(pairs)
+        )
+        logic = sum(choose_folding_module._logic(stage, option) for stage, option in pairs)
+        return (
+            sum(multipliers(stage, option) for stage, option in pairs),
+            logic + converters,
+            sum(cycles(stage, option) for stage, option in pairs),
+        )
+
+    every = itertools.product(*(choose_folding_module._options(stage, limit) for stage in stages))
+    chosen = tuple(choose_folding(graph, limit).stages.values())
+    assert cost(chosen) == min(cost(options) for options in every)
+
+
+def test_neighbours_fit() -> None:
+    folding = choose_folding(network(16, 64, 32, 32, 5), 64)
+    lanes = [(f.simd, f.pe) for f in folding.stages.values()]
+    assert sum(before[1] != after[0] for before, after in itertools.pairwise(lanes)) == 1
+
+
+def test_same_graph_same_folding() -> None:
+    assert choose_folding(network(24, 18, 6), 20) == choose_folding(network(24, 18, 6), 20)
+
+
+def test_too_fast() -> None:
+    builder = GraphBuilder("matrix")
+    x = builder.add(Input((6, 4), IntegerType(False, 4)), name="x")
+    builder.output(builder.add(Relu(), x, name="relu", source="block/relu"))
+    with pytest.raises(UsageError) as error:
+        choose_folding(builder.build(), 5)
+    assert str(error.value) == (
+        "relu (relu from block/relu): cannot take a frame every 5 cycles: it has 6 vectors a frame and takes at least 6 "
+        "cycles. Use cycles_per_frame of 6 or more"
+    )
+
+
+@pytest.mark.parametrize("limit", [0, -3, 2.5, "64", True])
+def test_pace_must_be_a_positive_integer(limit: object) -> None:
+    with pytest.raises(UsageError, match="cycles_per_frame must be a whole number of at least 1, found"):
+        choose_folding(network(4, 2), limit)  # type: ignore[arg-type]
+
+
+GOOD = {"fc0": StageFolding(2, 3), "argmax": StageFolding(1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (
+            {"fc0": StageFolding(5, 3)},
+            "fc0 (dense from fc0): simd must divide its 8 input channels; found 5. Use simd in {1, 2, 4, 8}",
+        ),
+        (
+            {"fc0": StageFolding(2, 4)},
+            "fc0 (dense from fc0): pe must divide its 6 output channels; found 4. Use pe in {1, 2, 3, 6}",
+        ),
+        (
+            {"argmax": StageFolding(4, 1)},
+            "argmax (argmax): simd must divide its 6 input channels; found 4. Use simd in {1, 2, 3, 6}",
+        ),
+        (
+            {"other": StageFolding(1, 1)},
+            "folding names a stage 'other' that the network does not have; its stages: fc0, argmax",
+        ),
+        ({"fc0": None}, "fc0 (dense from fc0): folding has no entry for this stage; it needs simd and pe"),
+    ],
+)
+def test_bad_folding(stages: dict[str, StageFolding | None], message: str) -> None:
+    merged = {name: option for name, option in {**GOOD, **stages}.items() if option}
+    graph = network(8, 6)
+    assert check_folding(graph, Folding(64, GOOD)).stages == GOOD
+    with pytest.raises(UsageError) as error:
+        check_folding(graph, Folding(64, merged))
+    assert str(error.value) == message
+
+
+def test_element_wise_stages_have_one_width() -> None:
+    graph = network(8, 6, 4)
+    folding = choose_folding(graph, 16)
+    stages = {**folding.stages, "relu0": StageFolding(1, 2)}
+    with pytest.raises(
+        UsageError, match=r"relu0 .*works element by element, so simd and pe must be equal; found 1 and 2"
+    ):
+        check_folding(graph, Folding(16, stages))
+
+
+def test_stages_absorb_bias_and_reshape() -> None:
+    builder = GraphBuilder("stages")
+    x = builder.add(Input((2, 3), IntegerType(False, 4)), name="x")
+    t = builder.add(Reshape((6,)), x, name="flat")
+    t = builder.add(Dense(np.ones((6, 4), np.int64)), t, name="fc")
+    t = builder.add(AddBias(np.ones(4, np.int64)), t, name="bias")
+    t = builder.add(AddBias(np.ones(4, np.int64)), t, name="bias2")
+    builder.output(builder.add(Reshape((2, 2)), t, name="square"))
+    stages = group_stages(builder.build())
+    assert [[node.name for node in stage.nodes] for stage in stages] == [["fc", "bias"], ["bias2"]]
+    assert (stages[0].name, stages[0].result) == ("fc", "bias")
+    assert stages[0].bias is not None
+    assert stages[1].bias is None
+
+
+def test_a_network_that_is_not_one_line_is_refused_with_all_reasons() -> None:
+    builder = GraphBuilder("fork")
+    x = builder.add(Input((4,), IntegerType(False, 4)), name="x")
+    y = builder.add(Input((4,), IntegerType(False, 4)), name="y")
+    a = builder.add(Relu(), x, name="a")
+    builder.add(Relu(), x, name="b")
+    builder.output(a, name="one")
+    builder.output(builder.add(Relu(), y, name="c"), name="two")
+    with pytest.raises(UnsupportedModel) as error:
+        group_stages(builder.build())
+    assert str(error.value).splitlines() == [
+        "the network is not one line of layers:",
+        "  x (input): its result is used 2 times; this backend takes networks in which every result is used once",
+        "  y (input): the network must have one input; found 2",
+        "  a (relu): the network must have one output; found 2 (one, two)",
+        "  b (relu): its result is not used; remove the node",
+        "  c (relu): the network must have one output; found 2 (one, two)",
+    ]
