@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rung 3: RTL simulation in bulk against the interpreter, at default folding, on all cores, comparison included.
+
+The peer is the usual way, a cocotb bench of the same RTL in the same Verilator: frames that it drives and checks a second, its
+start-up not counted. Memory is the peak of the process tree's resident sets, Python and the interpreter's results included.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.common import Row, python, timed, version
+
+VECTORS = 100_000
+
+_BUILD = """
+import sys, time, json
+from pathlib import Path
+import toolchain
+from toolchain.backends.base import make_plan
+from toolchain.passes.append_argmax import append_argmax
+from toolchain.target import Target
+from toolchain.verify.simulate import build_simulation
+graph = append_argmax(toolchain.load_model({model!r}).graph)
+folder = Path({folder!r})
+toolchain.save_graph(graph, folder / "graph.bitwright")
+plan = make_plan("rtl", graph, Target())
+(folder / "plan").mkdir()
+plan.write(folder / "plan")
+(folder / "facts.json").write_text(json.dumps(dict(plan.facts)))
+started = time.perf_counter()
+build_simulation(folder / "plan", plan.facts, folder / "simulation")
+print(json.dumps(time.perf_counter() - started))
+"""
+
+_RUN = """
+import json, time
+from pathlib import Path
+import toolchain
+from toolchain.verify.simulate import load_simulation, verify_bulk
+from toolchain.verify.vectors import random_vectors
+folder = Path({folder!r})
+graph = toolchain.load_graph(folder / "graph.bitwright")
+facts = json.loads((folder / "facts.json").read_text())
+library = load_simulation(folder / "plan", facts, folder / "simulation")
+result = verify_bulk(graph, library, random_vectors(graph, {vectors}, seed=1))
+assert result.mismatches == 0
+print(json.dumps([result.inferences_per_second, result.cycles / result.seconds]))
+"""
+
+_INTERPRET = """
+import json, time
+from pathlib import Path
+import toolchain
+from toolchain.verify.vectors import random_vectors
+graph = toolchain.load_graph(Path({folder!r}) / "graph.bitwright")
+x = random_vectors(graph, {vectors}, seed=1)
+started = time.perf_counter()
+toolchain.interpret(graph, x)
+print(json.dumps({vectors} / (time.perf_counter() - started)))
+"""
+
+# Two sizes: the difference has neither the compilation nor the start-up in it.
+_COCOTB = """
+import json
+from pathlib import Path
+import toolchain
+from toolchain.verify.network_bench import run_network_bench
+from toolchain.verify.vectors import random_vectors
+folder = Path({folder!r})
+graph = toolchain.load_graph(folder / "graph.bitwright")
+facts = json.loads((folder / "facts.json").read_text())
+points = []
+for count in (50, 500):
+    work = folder / f"cocotb_{{count}}"
+    work.mkdir()
+    result = run_network_bench(folder / "plan", facts, graph, random_vectors(graph, count, seed=1), work)
+    assert result.passed
+    points.append((result.compared, result.seconds))
+print(json.dumps((points[1][0] - points[0][0]) / (points[1][1] - points[0][1])))
+"""
+
+
+def run() -> Sequence[Row]:
+    own = version("bitwright")
+    rows = []
+    for model in ("digits", "digits_brevitas"):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).mkdir(exist_ok=True)
+            options = {"model": model, "folder": folder, "vectors": VECTORS}
+            seconds = json.loads(timed(python(_BUILD.format(**options))).output.splitlines()[-1])
+            rows.append(
+                Row(f"{model}, compile the simulation", seconds, "s", "Verilator", version("verilator"), "< 20")
+            )
+            simulated = timed(python(_RUN.format(**options)))
+            rate, cycles = json.loads(simulated.output.splitlines()[-1])
+            note = f"{VECTORS:,} vectors, {cycles / 1e6:.2f} million cycles a second"
+            rows.append(Row(f"{model}, simulate and compare", rate, "inferences/s", "bitwright", own, "> 20,000", note))
+            rows.append(Row(f"{model}, peak memory", simulated.peak_mib, "MiB", "bitwright", own, "< 2,048"))
+            rate = json.loads(timed(python(_COCOTB.format(**options))).output.splitlines()[-1])
+            note = "peer: frames driven and checked by a cocotb bench"
+            rows.append(Row(f"{model}, cocotb", rate, "inferences/s", "cocotb", version("cocotb"), note=note))
+            rate = json.loads(timed(python(_INTERPRET.format(**options))).output.splitlines()[-1])
+            rows.append(Row(f"{model}, interpreter alone", rate, "inferences/s", "bitwright", own, note="NumPy"))
+    return rows
