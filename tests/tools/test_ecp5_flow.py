@@ -64,6 +64,10 @@ def network() -> Graph:
     return builder.build()
 
 
+def network_plan() -> BuildPlan:
+    return streaming.plan(network(), Target(device=BOARD.device, board=BOARD))
+
+
 @dataclass(frozen=True)
 class Core:
     graph: Graph
@@ -74,10 +78,9 @@ class Core:
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Core:
-    graph = network()
-    plan = streaming.plan(graph, Target(device=BOARD.device, board=BOARD))
+    plan = network_plan()
     folder = tmp_path_factory.mktemp("core")
-    return Core(graph, plan, folder, synthesise(plan, folder))
+    return Core(network(), plan, folder, synthesise(plan, folder))
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,13 @@ def test_the_clock_comes_down_until_the_routing_supports_it(built: Built) -> Non
     assert build.routing.slowest.asked_mhz == pytest.approx(build.clock_mhz, rel=1e-3)
     path_ns = sum(step.delay_ns for step in build.routing.critical_path)
     assert path_ns == pytest.approx(1e3 / build.routing.slowest.reached_mhz, rel=1e-3)
+
+
+def test_the_project_is_clean_under_every_warning(built: Built) -> None:
+    project = built.folder / built.build.project
+    facts = board_plan(network_plan(), BOARD, built.build.clock_mhz).facts["project"]
+    sources = [*facts["core_sources"], *facts["vendor_models"].values(), *facts["sources"]]
+    verilator.lint(sources, BOARD.top, cwd=project, log=project / "lint.log")
 
 
 def test_the_bitstream_holds_the_routed_design(built: Built, tmp_path: Path) -> None:

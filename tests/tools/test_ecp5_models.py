@@ -121,9 +121,9 @@ def test_block_ram_of_every_width(ports: str, random: np.random.Generator, tmp_p
 """
     total = sum(depths)
     body += f"  assign m_axis_tdata = {-(-total // 8) * 8}'({{{', '.join(f'value{width}' for width in reversed(depths))}}});\n"
-    # few addresses, so that what was written is read again; the first beat reads in both
+    # few addresses and their neighbours, so that what was written is read again; the first beat reads in both
     count = 3000
-    address = random.choice(random.integers(0, 16384, 40), count)
+    address = random.choice(random.integers(0, 16384, 40), count) ^ random.integers(0, 2, count)
     write, data = random.integers(0, 2, count), random.integers(0, 1 << max(depths), count)
     write[0] = 0
     words = address | write << 14 | data << 15
@@ -142,28 +142,57 @@ def test_block_ram_of_every_width(ports: str, random: np.random.Generator, tmp_p
     assert found.tolist() == joined(expected)
 
 
-def test_multiplier_in_every_signedness(random: np.random.Generator, tmp_path: Path) -> None:
-    body = "  logic [16:0] a;\n  logic [16:0] b;\n"
-    body += "  always_ff @(posedge clk) if (s_axis_tready) {b, a} <= s_axis_tdata[33:0];\n"
-    products = []
-    for a_top in ("a[16]", "1'b0"):
-        for b_top in ("b[16]", "1'b0"):
-            name = f"p{len(products)}"
-            body += f"  wire signed [35:0] {name} = 36'($signed({{{a_top}, a}})) * 36'($signed({{{b_top}, b}}));\n"
-            products.append(name)
-    body += f"  assign m_axis_tdata = {{{', '.join(reversed(products))}}};\n"
-    corners = [0, 1, (1 << 17) - 1, 1 << 16, (1 << 16) - 1]
-    a = np.concatenate([np.repeat(corners, 5), random.integers(0, 1 << 17, 2000)])
-    b = np.concatenate([np.tile(corners, 5), random.integers(0, 1 << 17, 2000)])
-    found, cells = run_core(body, {}, 34, 144, a | b << 17, tmp_path)
-    assert cells["MULT18X18D"] == 4
+def test_block_ram_with_byte_enables(random: np.random.Generator, tmp_path: Path) -> None:
+    """One port of 18 bits, and a write port beside a read port of 36 bits: each byte of 9 bits is written on its own."""
+    body = "  wire [3:0] enable = s_axis_tdata[12:9];\n  wire [35:0] data = s_axis_tdata[48:13];\n"
+    for width, otherwise in ((18, "else "), (36, "")):
+        body += f"""
+  (* ram_style = "block" *) logic [{width - 1}:0] ram{width} [512];
+  initial $readmemh("memory{width}.hex", ram{width});
+  logic [{width - 1}:0] value{width};
+  always_ff @(posedge clk) if (step) begin
+    for (int i = 0; i < {width // 9}; i++) if (enable[i]) ram{width}[s_axis_tdata[8:0]][9*i+:9] <= data[9*i+:9];
+    {"if (enable[1:0] == 0) " if otherwise else ""}value{width} <= ram{width}[s_axis_tdata[8:0]{"" if otherwise else " ^ 9'd1"}];
+  end
+"""
+    body += "  assign m_axis_tdata = {2'd0, value36, value18};\n"
+    contents = {width: random.integers(0, 1 << width, 512) for width in (18, 36)}
+    count = 3000
+    address = random.choice(random.integers(0, 512, 20), count) ^ random.integers(0, 2, count)
+    enable, data = random.integers(0, 16, count) * random.integers(0, 2, count), random.integers(0, 1 << 36, count)
+    enable[0] = 0
+    expected: dict[int, np.ndarray] = {}
+    for width in (18, 36):
+        memory, value, read = contents[width].copy(), 0, []
+        for a, e, d in zip(address, enable, data, strict=True):
+            if width == 36 or e & 3 == 0:
+                value = memory[a ^ (width == 36)]
+            mask = sum(0x1FF << (9 * byte) for byte in range(width // 9) if e >> byte & 1)
+            memory[a] = memory[a] & ~mask | d & mask
+            read.append(value)
+        expected[width] = np.array(read)
+    words = address | enable << 9 | data << 13
+    found, cells = run_core(body, hex_files(contents), 49, 54, words, tmp_path)
+    assert cells["DP16KD"] == 2
+    assert found.tolist() == joined(expected)
 
-    def signed(values: np.ndarray) -> np.ndarray:
-        return values - ((values >> 16) << 17)
 
+def test_multiplier_in_both_signednesses(random: np.random.Generator, tmp_path: Path) -> None:
+    body = """
+  logic [17:0] a, b;
+  always_ff @(posedge clk) if (s_axis_tready) {b, a} <= s_axis_tdata[35:0];
+  wire [35:0] unsigned_product = 36'(a) * 36'(b);
+  wire signed [35:0] signed_product = 36'($signed(a)) * 36'($signed(b));
+  assign m_axis_tdata = {signed_product, unsigned_product};
+"""
+    corners = [0, 1, (1 << 18) - 1, 1 << 17, (1 << 17) - 1]
+    a = np.concatenate([np.repeat(corners, 5), random.integers(0, 1 << 18, 2000)])
+    b = np.concatenate([np.tile(corners, 5), random.integers(0, 1 << 18, 2000)])
+    found, cells = run_core(body, {}, 36, 72, a | b << 18, tmp_path)
+    assert cells["MULT18X18D"] == 2
     mask = (1 << 36) - 1
     expected = []
-    for x, y, sx, sy in zip(a.tolist(), b.tolist(), signed(a).tolist(), signed(b).tolist(), strict=True):
-        four = (sx * sy, sx * y, x * sy, x * y)
-        expected.append(sum((product & mask) << (36 * place) for place, product in enumerate(four)))
+    for x, y in zip(a.tolist(), b.tolist(), strict=True):
+        signed = (x - (x >> 17 << 18)) * (y - (y >> 17 << 18))
+        expected.append((signed & mask) << 36 | x * y)
     assert found.tolist() == expected
