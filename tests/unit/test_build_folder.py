@@ -85,8 +85,10 @@ def test_a_failed_stage_leaves_the_earlier_one_and_its_log(tmp_path: Path) -> No
 
 
 def test_other_models_and_other_peoples_folders(tmp_path: Path) -> None:
-    with BuildFolder(tmp_path / "b", "first").open():
+    with BuildFolder(tmp_path / "b", "failed").open():
         pass
+    with BuildFolder(tmp_path / "b", "first").open() as folder:
+        folder.stage("rtl", {}, Work())
     with pytest.raises(UsageError) as caught, BuildFolder(tmp_path / "b", "second").open():
         pass
     assert str(caught.value) == (

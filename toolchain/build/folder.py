@@ -123,7 +123,8 @@ class BuildFolder:
                 found = json.loads(identity.read_text()).get("model")
             except (ValueError, AttributeError):
                 found = None
-            if found != self.model:
+            # A folder in which no stage has finished holds nothing of the other model.
+            if found != self.model and any(self.path.glob(f"*/{_RECORD}")):
                 raise UsageError(
                     f"output folder {self.path} holds the build of model {found!r}, not of {self.model!r}; "
                     "give --out another folder, or remove this one first"
