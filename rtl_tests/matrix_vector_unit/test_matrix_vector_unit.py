@@ -55,8 +55,8 @@ def case(
     beats, groups = inputs // simd, outputs // pe
     tree = math.ceil(ceil_log2(simd) / parameters.get("ADDER_LEVELS", 1))
     result = 5 + tree + (1 if beats > 1 and bias_width else 0)
-    slots = 1 if result + 1 < beats else 2 if result + 1 < 2 * beats else (result + 2) // beats + 1
-    latency = result + (1 if slots <= 2 else 2)
+    slots = 1 if result + 1 < beats else 2 if result + 1 < 2 * beats else (result + 3) // beats + 1
+    latency = result + (1 if slots <= 2 else 3)
 
     weight_words = [
         pack([weights[g * pe + p][b * simd + s] for p in range(pe) for s in range(simd)], weight_width)

@@ -36,18 +36,16 @@ module constant_memory #(
   (* rom_style = STYLE, ram_style = STYLE *) logic [DATA_WIDTH-1:0] memory [DEPTH];
   initial $readmemh(FILE, memory);
 
+  // The attribute keeps a tool from merging the registers of columns that are equal: in a memory of few words many are,
+  // and one register for all of them would be far from most of its loads. (Yosys looks for it on the process.)
   if (DEPTH <= DISTRIBUTED_DEPTH) begin : g_address_register
     logic [ADDRESS_WIDTH-1:0] address_register;
-    always_ff @(posedge clk) begin
-      address_register <= address;
-      data             <= memory[address_register];
-    end
+    always_ff @(posedge clk) address_register <= address;
+    (* keep = "true" *) always_ff @(posedge clk) data <= memory[address_register];
   end else begin : g_data_register
     logic [DATA_WIDTH-1:0] data_register;
-    always_ff @(posedge clk) begin
-      data_register <= memory[address];
-      data          <= data_register;
-    end
+    always_ff @(posedge clk) data_register <= memory[address];
+    (* keep = "true" *) always_ff @(posedge clk) data <= data_register;
   end
 endmodule
 

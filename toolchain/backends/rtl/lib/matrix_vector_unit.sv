@@ -13,8 +13,8 @@
 //   Latency     a group whose last step is done in cycle t is offered from cycle t + LATENCY, or from the cycle after
 //               the group before it was taken if that is later. With
 //                 T = ceil(ceil(log2(SIMD)) / ADDER_LEVELS),  F = 5 + T + (1 if SF > 1 and HAS_BIAS),
-//                 SLOTS = 1 if F + 1 < SF; 2 if F + 1 < 2 * SF; else floor((F + 2) / SF) + 1,
-//               LATENCY = F + 1 for SLOTS <= 2, else F + 2
+//                 SLOTS = 1 if F + 1 < SF; 2 if F + 1 < 2 * SF; else floor((F + 3) / SF) + 1,
+//               LATENCY = F + 1 for SLOTS <= 2, else F + 3
 //   Throughput  a frame every STEPS cycles, with no bubble between frames
 //   Reset       the next beat accepted is beat 0 of a frame; results under way are dropped; data is not reset
 //
@@ -87,7 +87,7 @@ module matrix_vector_unit #(
   localparam int unsigned SUM_CYCLE    = 5 + TREE_STAGES;
   localparam int unsigned RESULT_CYCLE = SUM_CYCLE + ((SF > 1 && HAS_BIAS) ? 1 : 0);
   localparam int unsigned SLOTS        = (RESULT_CYCLE + 1 < SF)     ? 1 :
-                                         (RESULT_CYCLE + 1 < 2 * SF) ? 2 : (RESULT_CYCLE + 2) / SF + 1;
+                                         (RESULT_CYCLE + 1 < 2 * SF) ? 2 : (RESULT_CYCLE + 3) / SF + 1;
 
   // ---- Steps -------------------------------------------------------------------------------------------------------
   logic [SF_WIDTH-1:0]   beat;
@@ -134,6 +134,8 @@ module matrix_vector_unit #(
 
   // ---- Operands: three cycles ------------------------------------------------------------------------------------
   logic [PE*SIMD*WEIGHT_WIDTH-1:0] weights;
+  logic [STEP_WIDTH-1:0]           weight_address;
+  logic [PE*SIMD*WEIGHT_WIDTH-1:0] weight_word;
   constant_memory #(
     .DATA_WIDTH(PE * SIMD * WEIGHT_WIDTH),
     .DEPTH     (STEPS),
@@ -141,41 +143,49 @@ module matrix_vector_unit #(
     .STYLE     (MEMORY_STYLE)
   ) u_weights (
     .clk    (clk),
-    .address(step),
-    .data   (weights)
+    .address(weight_address),
+    .data   (weight_word)
   );
+  // The third cycle: before the memory it costs few registers; but a DSP block wants a register beside it.
+  if (MULTIPLIER_STYLE == 1) begin : g_address_register
+    always_ff @(posedge clk) weight_address <= step;
+    assign weights = weight_word;
+  end else begin : g_weight_register
+    assign weight_address = step;
+    (* keep = "true" *) always_ff @(posedge clk) weights <= weight_word;
+  end
 
   logic [SIMD*INPUT_WIDTH-1:0] arriving;
   logic [SIMD*INPUT_WIDTH-1:0] elements;
-  always_ff @(posedge clk) arriving <= s_axis_tdata;
+  // Held while the other groups work, which is all that a frame of one beat needs.
+  always_ff @(posedge clk) if (first_group) arriving <= s_axis_tdata;
 
-  if (NF > 1) begin : g_input_buffer
-    // Never read for use in the cycle in which it is written: the first group takes what arrives.
+  if (NF > 1 && SF > 1) begin : g_input_buffer
+    // Written a cycle late, from registers, and read for the next group a cycle after that at the earliest.
     (* no_rw_check *) logic [SIMD*INPUT_WIDTH-1:0] memory [SF];
     logic [SIMD*INPUT_WIDTH-1:0] kept;
     logic                        use_kept;
+    logic                        write;
+    logic [SF_WIDTH-1:0]         write_beat;
     always_ff @(posedge clk) begin
-      if (go && first_group) memory[beat] <= s_axis_tdata;
+      write      <= go && first_group;
+      write_beat <= beat;
+      if (write) memory[write_beat] <= arriving;
       kept     <= memory[beat];
       use_kept <= !first_group;
       elements <= use_kept ? kept : arriving;
     end
-  end else begin : g_single_group
+  end else begin : g_no_buffer
     always_ff @(posedge clk) elements <= arriving;
   end
 
   // ---- Products: two cycles; sums over the SIMD columns: TREE_STAGES cycles ------------------------------------------
   logic [PE*SUM_WIDTH-1:0] sums;
   for (genvar p = 0; p < PE; p++) begin : g_row
-    // Operands of the row's own, next to its multipliers: rows are far apart where they are large, and memory columns
-    // that happen to be equal are one column. The attribute keeps a tool from merging the copies (Yosys looks for it on
-    // the process, others on the register).
-    (* keep = "true" *) logic [SIMD*INPUT_WIDTH-1:0]  row_elements;
-    (* keep = "true" *) logic [SIMD*WEIGHT_WIDTH-1:0] row_weights;
-    (* keep = "true" *) always_ff @(posedge clk) begin
-      row_elements <= elements;
-      row_weights  <= weights[p*SIMD*WEIGHT_WIDTH +: SIMD*WEIGHT_WIDTH];
-    end
+    // Elements of the row's own, next to its multipliers: rows are far apart where they are large. The attribute keeps a
+    // tool from merging the copies (Yosys looks for it on the process, others on the register).
+    (* keep = "true" *) logic [SIMD*INPUT_WIDTH-1:0] row_elements;
+    (* keep = "true" *) always_ff @(posedge clk) row_elements <= elements;
     logic [SIMD*PRODUCT_WIDTH-1:0] products;
     for (genvar s = 0; s < SIMD; s++) begin : g_column
       logic signed [FACTOR_WIDTH-1:0] factor;
@@ -185,7 +195,7 @@ module matrix_vector_unit #(
       end else begin : g_unsigned
         assign factor = {1'b0, row_elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
       end
-      assign weight = row_weights[s*WEIGHT_WIDTH +: WEIGHT_WIDTH];
+      assign weight = weights[(p*SIMD+s)*WEIGHT_WIDTH +: WEIGHT_WIDTH];
       multiplier #(
         .A_WIDTH      (FACTOR_WIDTH),
         .B_WIDTH      (WEIGHT_WIDTH),
@@ -279,6 +289,19 @@ module matrix_vector_unit #(
     end
   end
 
+  // From three slots on the queue has a memory: the last adder gets a register between itself and that.
+  logic                            queue_valid;
+  logic [PE*ACCUMULATOR_WIDTH-1:0] queue_data;
+  if (SLOTS > 2) begin : g_result_register
+    always_ff @(posedge clk) begin
+      queue_valid <= !rst && closing[RESULT_CYCLE];
+      queue_data  <= results;
+    end
+  end else begin : g_result_wire
+    assign queue_valid = closing[RESULT_CYCLE];
+    assign queue_data  = results;
+  end
+
   result_queue #(
     .DATA_WIDTH(PE * ACCUMULATOR_WIDTH),
     .SLOTS     (SLOTS)
@@ -287,8 +310,8 @@ module matrix_vector_unit #(
     .rst          (rst),
     .reserve      (go && last_beat),
     .available    (slot_free),
-    .result_valid (closing[RESULT_CYCLE]),
-    .result_data  (results),
+    .result_valid (queue_valid),
+    .result_data  (queue_data),
     .m_axis_tdata (m_axis_tdata),
     .m_axis_tvalid(m_axis_tvalid),
     .m_axis_tready(m_axis_tready)
