@@ -85,7 +85,13 @@ def run_tasks(tasks: Sequence[Task], workers: int, progress: Progress) -> dict[s
                 results[name] = future.result()
                 progress.finished(name)
                 sorter.done(name)
+    except Exception:
+        runner.stop_all()
+        pool.shutdown(cancel_futures=True)
+        runner.allow()
+        raise
     except BaseException:
+        # Ctrl-C: do not wait for threads that may sit in compiled code for seconds.
         runner.stop_all()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
