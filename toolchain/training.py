@@ -10,6 +10,7 @@ import datetime
 import importlib.metadata
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,6 +111,12 @@ def write_vectors(path: Path, x: np.ndarray, y_true: np.ndarray, y_framework: np
             y_true=y_true.astype(np.int64),
             y_framework=y_framework.astype(np.float32),
         )
+
+
+def copy_description(recipe: Path, out: Path) -> None:
+    """Put the recipe's model.toml beside the trained model, so that `out` is a model folder of its own."""
+    if out.resolve() != recipe.resolve():
+        shutil.copyfile(recipe / "model.toml", out / "model.toml")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

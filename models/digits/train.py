@@ -9,8 +9,8 @@ part of the training data and scores the rest of it; the held-out part is only r
 
 from __future__ import annotations
 
-import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,10 @@ def load_data() -> tuple[np.ndarray, np.ndarray]:
 
 def build_model() -> Any:
     """The untrained tf_keras Sequential model; its last layer is softmax, its last but one gives the logits."""
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # QKeras works with Keras 2 only; read when tensorflow starts
-    import tf_keras
-    from qkeras import QActivation, QDense, quantized_bits
+    from toolchain.frontends.qkeras_runtime import import_qkeras, import_tf_keras
 
+    qkeras, tf_keras = import_qkeras(), import_tf_keras()
+    QActivation, QDense, quantized_bits = qkeras.QActivation, qkeras.QDense, qkeras.quantized_bits  # noqa: N806
     layers = tf_keras.layers
     # Unsigned, 5 bits, 4 of them fraction: steps of 1/16 up to 31/16, so every pixel of 0/16 to 16/16 is exact.
     stack = [layers.Input((64,), name="pixels"), QActivation("quantized_relu(5,1)", name="quantise_pixels")]
@@ -103,10 +103,14 @@ def train(
     fit(model, images[split.train], labels[split.train], seed, progress)
     x, y_true = images[split.held_out].reshape(-1, 64), labels[split.held_out]
     logits = tf_keras.Model(model.input, model.get_layer("logits").output).predict(x, verbose=0)
-    model.save(out / "model.h5", include_optimizer=False)
+    with warnings.catch_warnings():
+        # Keras recommends its newer format; this one is what QKeras users have.
+        warnings.simplefilter("ignore", UserWarning)
+        model.save(out / "model.h5", include_optimizer=False)
     training.write_vectors(out / "vectors.npz", x, y_true, logits)
     metrics = training.accuracy_metrics("qkeras", y_true, logits.argmax(axis=1), CLASS_NAMES)
     training.write_json(out / "metrics.json", metrics)
+    training.copy_description(Path(__file__).parent, out)
     training.write_json(
         out / "provenance.json",
         {

@@ -157,6 +157,7 @@ def train(
     training.write_vectors(out / "vectors.npz", x, y_true, logits)
     metrics = training.accuracy_metrics("brevitas", y_true, logits.argmax(axis=1), CLASS_NAMES)
     training.write_json(out / "metrics.json", metrics)
+    training.copy_description(Path(__file__).parent, out)
     training.write_json(
         out / "provenance.json",
         {
