@@ -103,7 +103,9 @@ class SimulationLibrary:
         self._library.simulation_run.restype = ctypes.c_int32
         assert self._library.simulation_request_bytes() == ctypes.sizeof(_Request)
         if self._library.simulation_probes() != len(self.streams):
-            raise BuildFailed(f"the simulation library {path} was built for other streams; remove its folder and build again")
+            raise BuildFailed(
+                f"the simulation library {path} was built for other streams; remove its folder and build again"
+            )
         #: Bytes of a beat in the arrays given to and taken from `Simulation.run`.
         self.input_bytes: int = self._library.simulation_input_bytes()
         self.output_bytes: int = self._library.simulation_output_bytes()
@@ -140,7 +142,13 @@ class Simulation:
         return self._error.value.decode(errors="replace")
 
     def run(
-        self, beats: np.ndarray, frames: int, *, pattern: Pattern | None = None, capture: Collection[str] = (), drain_cycles: int = 0
+        self,
+        beats: np.ndarray,
+        frames: int,
+        *,
+        pattern: Pattern | None = None,
+        capture: Collection[str] = (),
+        drain_cycles: int = 0,
     ) -> Run:
         """Reset the design and run `frames` frames through it.
 
@@ -164,7 +172,9 @@ class Simulation:
                 stream_bytes = design._library.simulation_probe_bytes(self._handle, index)
                 captured[stream] = np.zeros((frames * _beats(facts, stream), stream_bytes), dtype=np.uint8)
         count = len(design.streams)
-        buffers = (ctypes.c_void_p * max(1, count))(*[captured[s].ctypes.data if s in captured else None for s in design.streams])
+        buffers = (ctypes.c_void_p * max(1, count))(
+            *[captured[s].ctypes.data if s in captured else None for s in design.streams]
+        )
         room = np.array([len(captured[s]) if s in captured else 0 for s in design.streams] or [0], dtype=np.int64)
         recorded = np.zeros(max(1, count), dtype=np.int64)
         states = np.zeros(count + 2, dtype=np.uint8)
@@ -197,7 +207,9 @@ class Simulation:
         for stream, array in captured.items():
             found = int(recorded[design.streams.index(stream)])
             if found != len(array):
-                raise BuildFailed(f"{facts['top']}: stream {stream} carried {found} beats in {frames} frames, expected {len(array)}")
+                raise BuildFailed(
+                    f"{facts['top']}: stream {stream} carried {found} beats in {frames} frames, expected {len(array)}"
+                )
         return Run(output, request.cycles, captured, input_cycles, output_cycles)
 
 
