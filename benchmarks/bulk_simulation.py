@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rung 3: RTL simulation in bulk against the interpreter, at default folding, on all cores, comparison included.
 
-The peer is the usual way, a cocotb bench of the same RTL in the same Verilator: frames that it drives and checks a second, its
-start-up not counted. Memory is the peak of the process tree's resident sets, Python and the interpreter's results included.
+Memory is the peak of the process tree's resident sets, Python and the interpreter's results included.
 """
 
 from __future__ import annotations
@@ -63,26 +62,6 @@ toolchain.interpret(graph, x)
 print(json.dumps({vectors} / (time.perf_counter() - started)))
 """
 
-# Two sizes: the difference has neither the compilation nor the start-up in it.
-_COCOTB = """
-import json
-from pathlib import Path
-import toolchain
-from toolchain.verify.network_bench import run_network_bench
-from toolchain.verify.vectors import random_vectors
-folder = Path({folder!r})
-graph = toolchain.load_graph(folder / "graph.bitwright")
-facts = json.loads((folder / "facts.json").read_text())
-points = []
-for count in (50, 500):
-    work = folder / f"cocotb_{{count}}"
-    work.mkdir()
-    result = run_network_bench(folder / "plan", facts, graph, random_vectors(graph, count, seed=1), work)
-    assert result.passed
-    points.append((result.compared, result.seconds))
-print(json.dumps((points[1][0] - points[0][0]) / (points[1][1] - points[0][1])))
-"""
-
 
 def run() -> Sequence[Row]:
     own = version("bitwright")
@@ -100,9 +79,6 @@ def run() -> Sequence[Row]:
             note = f"{VECTORS:,} vectors, {cycles / 1e6:.2f} million cycles a second"
             rows.append(Row(f"{model}, simulate and compare", rate, "inferences/s", "bitwright", own, "> 20,000", note))
             rows.append(Row(f"{model}, peak memory", simulated.peak_mib, "MiB", "bitwright", own, "< 2,048"))
-            rate = json.loads(timed(python(_COCOTB.format(**options))).output.splitlines()[-1])
-            note = "peer: frames driven and checked by a cocotb bench"
-            rows.append(Row(f"{model}, cocotb", rate, "inferences/s", "cocotb", version("cocotb"), note=note))
             rate = json.loads(timed(python(_INTERPRET.format(**options))).output.splitlines()[-1])
             rows.append(Row(f"{model}, interpreter alone", rate, "inferences/s", "bitwright", own, note="NumPy"))
     return rows
