@@ -10,10 +10,10 @@ from typing import Any
 import toolchain
 from toolchain.build.folder import StageResult
 from toolchain.build.tool import distribution_version
-from toolchain.ir import Graph
 from toolchain.measure.fpga import ToolVersion, fpga_measurements
 from toolchain.measure.record import Kind, Measurement
 from toolchain.pipeline.context import Context
+from toolchain.report.describe import describe_graph
 from toolchain.report.report import Report
 
 
@@ -42,7 +42,7 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         artefacts=_artefacts(context, results),
         confusion_matrix=model.facts["confusion_matrix"],
         checks=[*model.facts["checks"], *([facts["board"]["check"]] if "board" in facts else [])],
-        graph=_graph_table(context.hardware_graph if "rtl" in facts else model.graph),
+        graph=describe_graph(context.hardware_graph if "rtl" in facts else model.graph),
         folding=_folding(facts["rtl"]["facts"]) if "rtl" in facts else [],
         toolchain_version=toolchain.__version__,
         backend=request.backend,
@@ -51,23 +51,6 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         notes=notes,
         timings={name: round(result.seconds, 3) for name, result in results.items()},
     )
-
-
-def _graph_table(graph: Graph) -> list[dict[str, Any]]:
-    rows = []
-    for node in graph.nodes:
-        tensor = graph.types[node.name]
-        row = {
-            "name": node.name,
-            "operation": node.operation.kind,
-            "source": node.source,
-            "shape": list(tensor.shape),
-            "type": str(tensor.element),
-        }
-        if node.operation.kind == "dense":
-            row["accumulator"] = str(tensor.element)
-        rows.append(row)
-    return rows
 
 
 def _folding(plan_facts: Mapping[str, Any]) -> list[dict[str, Any]]:

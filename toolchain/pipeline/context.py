@@ -41,7 +41,7 @@ class Context:
     def stage(
         self, name: str, key: Mapping[str, Any], work: Callable[..., dict[str, Any]], **options: Any
     ) -> StageResult:
-        """`BuildFolder.stage`, with the key's common part added."""
+        """`BuildFolder.stage`, remembering whether an earlier run had done it."""
         result = self.folder.stage(name, key, work, **options)
         with self._lock:
             self.cached[name] = result.cached

@@ -17,6 +17,7 @@ from toolchain.frontends.model_folder import load_vectors
 from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_values, save_graph
 from toolchain.ir.operation import storage_dtype
 from toolchain.pipeline.request import Request
+from toolchain.report.describe import confusion_matrix
 from toolchain.verify.vectors import random_vectors
 
 _FRAMEWORKS = ("numpy", "qkeras", "tensorflow", "tf-keras", "brevitas", "torch", "qonnx", "onnx", "onnxruntime")
@@ -167,10 +168,8 @@ def _accuracy(graph: Graph, x: np.ndarray, y_true: np.ndarray | None, request: R
     if y_true.ndim != 1 or y_true.min() < 0 or int(y_true.max()) >= classes:
         return {"accuracy": None, "confusion_matrix": None}
     names = request.folder.class_names if request.folder and request.folder.class_names else ()
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (y_true.astype(np.int64), predicted), 1)
     labels = list(names) if len(names) == classes else [str(number) for number in range(classes)]
     return {
         "accuracy": float((predicted == y_true).mean()),
-        "confusion_matrix": {"labels": labels, "counts": counts.tolist()},
+        "confusion_matrix": confusion_matrix(labels, y_true, predicted),
     }
