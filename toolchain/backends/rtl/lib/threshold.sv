@@ -130,19 +130,37 @@ module threshold #(
           assign count         = {count_before, reached};
         end
 
-        logic [LEVELS-1:0] place;
-        if (k == 0) begin : g_middle
-          assign place = LEVELS'(2**(LEVELS - 1) - 1);
-        end else begin : g_found
-          assign place = {g_level[k-1].g_lane[p].count, (LEVELS - k)'(2**(LEVELS - k - 1) - 1)};
-        end
-        logic [CF_WIDTH+LEVELS-1:0] address;
-        assign address = {(CF > 1) ? beat_before : '0, place};
+        always_ff @(posedge clk) number <= number_before;
 
-        always_ff @(posedge clk) begin
-          number <= number_before;
-          middle <= g_lists[p].lists[32'(address)*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
-          used   <= 32'(place) < THRESHOLD_COUNT;
+        // Both places that the level before may lead to are read while it compares; its outcome selects the threshold, not
+        // the address, so that table and comparison lie side by side in a cycle and not one after the other.
+        if (k == 0) begin : g_middle
+          localparam logic [LEVELS-1:0] PLACE = LEVELS'(2**(LEVELS - 1) - 1);
+          logic [CF_WIDTH+LEVELS-1:0] address;
+          assign address = {(CF > 1) ? beat_before : '0, PLACE};
+          always_ff @(posedge clk) begin
+            middle <= g_lists[p].lists[32'(address)*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
+            used   <= 32'(PLACE) < THRESHOLD_COUNT;
+          end
+        end else begin : g_found
+          logic [THRESHOLD_WIDTH-1:0] middle_of [2];
+          logic                       used_of   [2];
+          for (genvar r = 0; r < 2; r++) begin : g_reached
+            logic [LEVELS-1:0]          place;
+            logic [CF_WIDTH+LEVELS-1:0] address;
+            if (k == 1) begin : g_second
+              assign place = {1'(r), (LEVELS - k)'(2**(LEVELS - k - 1) - 1)};
+            end else begin : g_later
+              assign place = {g_level[k-1].g_lane[p].g_next.count_before, 1'(r), (LEVELS - k)'(2**(LEVELS - k - 1) - 1)};
+            end
+            assign address      = {(CF > 1) ? beat_before : '0, place};
+            assign middle_of[r] = g_lists[p].lists[32'(address)*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
+            assign used_of[r]   = 32'(place) < THRESHOLD_COUNT;
+          end
+          always_ff @(posedge clk) begin
+            middle <= g_level[k-1].g_lane[p].reached ? middle_of[1] : middle_of[0];
+            used   <= g_level[k-1].g_lane[p].reached ? used_of[1] : used_of[0];
+          end
         end
         assign reached = used && COMPARE_WIDTH'(middle) <= COMPARE_WIDTH'(number);
       end
