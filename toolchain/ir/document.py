@@ -55,7 +55,8 @@ def operation_sections() -> str:
         # A paragraph of the docstring is one of the page; an indented line continues the one above it.
         text = re.sub(r"\n {4,}", " ", inspect.cleandoc(cls.__doc__ or ""))
         text = re.sub(r"^(\w+(?:, \w+)*): ", r"- \1: ", text, flags=re.MULTILINE).replace("``", "`")
-        sections.append(f"### {kind}\n\nInputs: {cls.arity}. Fields: {fields}.\n\n{text}")
+        arity = "one or more" if cls.arity is None else cls.arity
+        sections.append(f"### {kind}\n\nInputs: {arity}. Fields: {fields}.\n\n{text}")
     return "\n\n".join(sections)
 
 

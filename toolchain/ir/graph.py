@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation
+from toolchain.ir.operation import LEFT_OUT, Operation
 from toolchain.ir.ops.input import Input
 from toolchain.ir.types import TensorType
 
@@ -39,6 +39,8 @@ class Output:
     The real value of channel c is ``scale[c] * (integer * 2**-fraction) + offset[c]`` (one entry serves all channels).
     host_function: '' or the name of a function that the framework applies last and that stays on the host, such as
         'softmax'.
+    axes: the user's sample is the graph's with its axes permuted, ``user = graph.transpose(axes)``; () leaves it as it is.
+        Channels, scales and offsets are the graph's.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Output:
     scale: tuple[float, ...] = (1.0,)
     offset: tuple[float, ...] = (0.0,)
     host_function: str = ""
+    axes: tuple[int, ...] = field(default=(), metadata={LEFT_OUT: True})
+
+    def shape(self, graph: Graph) -> tuple[int, ...]:
+        """The shape of one sample in the user's order."""
+        shape = graph.types[self.tensor].shape
+        return tuple(shape[axis] for axis in self.axes) if self.axes else shape
 
 
 @dataclass(frozen=True)
@@ -140,10 +148,11 @@ class GraphBuilder:
         scale: float | tuple[float, ...] | np.ndarray = 1.0,
         offset: float | tuple[float, ...] | np.ndarray = 0.0,
         host_function: str = "",
+        axes: tuple[int, ...] = (),
     ) -> None:
         scales = tuple(float(v) for v in np.atleast_1d(np.asarray(scale, dtype=np.float64)))
         offsets = tuple(float(v) for v in np.atleast_1d(np.asarray(offset, dtype=np.float64)))
-        self._outputs.append(Output(name, tensor, scales, offsets, host_function))
+        self._outputs.append(Output(name, tensor, scales, offsets, host_function, tuple(axes)))
 
     def build(self) -> Graph:
         from toolchain.ir.spec import check

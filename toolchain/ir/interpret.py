@@ -51,6 +51,9 @@ def interpret(
             else:
                 operands = [live[name] for name in node.inputs]
                 value = node.operation.evaluate(*operands, types=graph.input_types(node))
+                if not operands:  # a constant is one sample, the same for the whole batch
+                    samples = len(next(iter(feeds.values()))[chunk])
+                    value = np.broadcast_to(value, (samples, *value.shape[1:]))
                 for name in set(node.inputs):
                     if last_use[name] == node.name:
                         del live[name]
@@ -105,8 +108,9 @@ class QuantisedInput:
 
 
 def quantise_input(node: Node, values: np.ndarray) -> QuantisedInput:
-    """Convert real inputs of shape (samples, *shape) to the integers of the input node, as the host does.
+    """Convert real inputs of shape (samples, *sample_shape) to the integers of the input node, as the host does.
 
+    values have their axes in the user's order, the integers that are returned in the graph's (see `Input.axes`).
     Decided in float64: exact for float32 values with scales that are float32, including ties (a quotient of two 24-bit
     significands cannot come closer to a tie than 2**-50 without being one).
     Raises InputError for a wrong shape, NaN or infinite values, and values out of range where the input refuses them.
@@ -115,7 +119,7 @@ def quantise_input(node: Node, values: np.ndarray) -> QuantisedInput:
     assert isinstance(operation, Input)
     element = operation.element
     array = np.asarray(values)
-    check_shape(node.name, array, operation.shape)
+    check_shape(node.name, array, operation.sample_shape)
     if array.dtype.kind not in "fiub":
         raise InputError(f"input {node.name!r}: expected numbers, found an array of {array.dtype}")
     real = array.astype(np.float64)
@@ -142,7 +146,7 @@ def quantise_input(node: Node, values: np.ndarray) -> QuantisedInput:
     else:
         integers = np.array([min(max(int(v), element.minimum), element.maximum) for v in clipped.ravel()], dtype=object)
         integers = integers.reshape(clipped.shape)
-    return QuantisedInput(stored(integers, element), count)
+    return QuantisedInput(graph_order(operation, stored(integers, element)), count)
 
 
 def round_real(values: np.ndarray, rounding: Rounding) -> np.ndarray:
@@ -168,7 +172,24 @@ def round_real(values: np.ndarray, rounding: Rounding) -> np.ndarray:
     return floor + up
 
 
+def _permuted(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(array.transpose(0, *(axis + 1 for axis in axes))) if axes else array
+
+
+def graph_order(operation: Input, array: np.ndarray) -> np.ndarray:
+    """An array (samples, *sample_shape) in the user's order of axes as the graph takes it, (samples, *shape)."""
+    return _permuted(array, operation.axes)
+
+
+def host_order(output: Output, array: np.ndarray) -> np.ndarray:
+    """An array (samples, *shape) as the graph gives it, with its axes in the user's order."""
+    return _permuted(array, output.axes)
+
+
 def real_values(output: Output, element: IntegerType, integers: np.ndarray) -> np.ndarray:
-    """The float64 values that an output's integers stand for: ``scale * (integer * 2**-fraction) + offset``."""
+    """The float64 values that an output's integers stand for: ``scale * (integer * 2**-fraction) + offset``.
+
+    integers: as the graph gives them, (samples, *shape); the result has its axes in the user's order.
+    """
     exact = np.ldexp(integers.astype(np.float64), -element.fraction)
-    return exact * np.array(output.scale) + np.array(output.offset)
+    return host_order(output, exact * np.array(output.scale) + np.array(output.offset))

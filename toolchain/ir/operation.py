@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.types import IntegerType, TensorType
+from toolchain.ir.types import MAXIMUM_ELEMENTS, MAXIMUM_WIDTH, IntegerType, TensorType
 
 #: Sums of integers below this bound are exact in float64 in any order, so BLAS may do them.
 FLOAT64_EXACT = 1 << 53
@@ -26,13 +26,17 @@ FLOAT64_EXACT = 1 << 53
 FLOAT32_EXACT = 1 << 24
 #: int64 holds every integer whose magnitude is below this bound.
 INT64_EXACT = 1 << 63
+#: Metadata key of a dataclass field that files leave out where it holds its default: fields of later releases, so that
+#: older files are read and graphs which do not use them keep their digests.
+LEFT_OUT = "left out of files at its default"
 
 
 class Operation(ABC):
     """Base of all operations. Instances are immutable values; arrays in them are read-only."""
 
     kind: ClassVar[str]
-    arity: ClassVar[int] = 1
+    #: Number of inputs; None: one or more.
+    arity: ClassVar[int | None] = 1
 
     @abstractmethod
     def infer(self, *inputs: TensorType) -> TensorType:
@@ -44,12 +48,20 @@ class Operation(ABC):
 
         inputs: arrays of shape (batch, *type.shape), int64 or, where 63 bits do not suffice, Python integers (object).
         types: the inputs' types. Returns an array of the inferred shape, in `storage_dtype` of the inferred element type.
+        An operation without inputs returns one sample, shape (1, *shape), which is the same for the whole batch.
         """
 
     @classmethod
     @abstractmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         """Instances with input types that tests run through every backend; they cover each option and corner."""
+
+    def multiplications(self, *types: TensorType) -> int:
+        """Products of two operands in one sample, constants included; for sums of products these are its MACs.
+
+        types: the inputs' types. 0 for operations that do not multiply. A product with 0 or 1 counts like any other.
+        """
+        return 0
 
     @property
     def parameters(self) -> int:
@@ -84,9 +96,10 @@ def operations() -> dict[str, type[Operation]]:
     return dict(sorted(_REGISTRY.items()))
 
 
-def constant(values: Any, dimensions: int, label: str) -> np.ndarray:
+def constant(values: Any, dimensions: int | tuple[int, ...] | None, label: str) -> np.ndarray:
     """A read-only integer array for an operation's field: int64 where that suffices, else Python integers (object).
 
+    dimensions: the number of axes, or the numbers that are allowed; None: one or more.
     Raises SpecViolation for values that are not integers or have another number of axes.
     """
     array = np.asarray(values)
@@ -102,10 +115,28 @@ def constant(values: Any, dimensions: int, label: str) -> np.ndarray:
         array = array.astype(np.int64) if fits else array.copy()
     else:
         raise SpecViolation(f"{label} must be integers, found an array of {array.dtype}")
-    if array.ndim != dimensions or array.size == 0:
-        raise SpecViolation(f"{label} must have {dimensions} axes and at least one value, found shape {array.shape}")
+    allowed = (dimensions,) if isinstance(dimensions, int) else dimensions
+    if array.size == 0 or (array.ndim == 0 if allowed is None else array.ndim not in allowed):
+        axes = "one or more" if allowed is None else " or ".join(map(str, allowed))
+        raise SpecViolation(f"{label} must have {axes} axes and at least one value, found shape {array.shape}")
     array.setflags(write=False)
     return array
+
+
+def integers(values: Any, label: str, minimum: int) -> tuple[int, ...]:
+    """A tuple of Python integers from `minimum` to 2**31 for an operation's field. Raises SpecViolation for anything else."""
+    found = tuple(values)
+    if any(isinstance(v, bool) or not isinstance(v, int | np.integer) for v in found):
+        raise SpecViolation(f"{label} must be integers, found {found}")
+    if any(not minimum <= v <= MAXIMUM_ELEMENTS for v in found):
+        raise SpecViolation(f"{label} must lie in {minimum} to {MAXIMUM_ELEMENTS}, found {found}")
+    return tuple(int(v) for v in found)
+
+
+def check_fraction(fraction: int, label: str) -> None:
+    """Raise SpecViolation for a constant's binary point so far away that aligning with it would take all memory."""
+    if type(fraction) is not int or abs(fraction) > MAXIMUM_WIDTH:
+        raise SpecViolation(f"{label} must be an integer in +-{MAXIMUM_WIDTH}, found {fraction}")
 
 
 def storage_dtype(element: IntegerType) -> type:

@@ -24,7 +24,7 @@ import numpy as np
 
 from toolchain.errors import InputError, SpecViolation
 from toolchain.ir.graph import Graph, Node, Output
-from toolchain.ir.operation import Operation, operations
+from toolchain.ir.operation import LEFT_OUT, Operation, operations
 from toolchain.ir.types import IntegerType
 
 FORMAT = "bitwright-graph"
@@ -55,7 +55,11 @@ def _describe(graph: Graph) -> tuple[dict[str, Any], list[np.ndarray]]:
     arrays: list[np.ndarray] = []
 
     def fields(value: Any) -> dict[str, Any]:
-        return {field.name: _encode(getattr(value, field.name), arrays) for field in dataclasses.fields(value)}
+        return {
+            field.name: _encode(getattr(value, field.name), arrays)
+            for field in dataclasses.fields(value)
+            if not (field.metadata.get(LEFT_OUT) and getattr(value, field.name) == field.default)
+        }
 
     nodes = [
         {
@@ -156,14 +160,19 @@ class _Reader:
                 f"node {entry.get('name')!r}: unknown operation {entry['operation']!r}; known: {', '.join(operations())}"
             )
         inputs = tuple(self.text(name) for name in entry["inputs"])
-        return Node(self.text(entry["name"]), self.build(cls, entry["fields"]), inputs, self.text(entry["source"]))
+        try:
+            operation = self.build(cls, entry["fields"])
+        except SpecViolation as error:
+            raise SpecViolation(f"node {entry['name']!r} ({cls.kind}): {error}") from None
+        return Node(self.text(entry["name"]), operation, inputs, self.text(entry["source"]))
 
     def build(self, cls: Any, entry: dict[str, Any]) -> Any:
         hints = _hints(cls)
         names = {f.name for f in dataclasses.fields(cls)}
-        if set(entry) != names:
+        required = {f.name for f in dataclasses.fields(cls) if not f.metadata.get(LEFT_OUT)}
+        if not required <= set(entry) <= names:
             raise ValueError(f"{cls.__name__}: expected fields {sorted(names)}, found {sorted(entry)}")
-        return cls(**{name: self.value(hints[name], entry[name]) for name in names})
+        return cls(**{name: self.value(hints[name], entry[name]) for name in names if name in entry})
 
     def value(self, hint: Any, value: Any) -> Any:
         origin = typing.get_origin(hint)

@@ -15,7 +15,8 @@ def check(graph: Graph) -> Graph:
 
     Rules: node names are unique and not empty; every input is the result of an earlier node; each operation has its
     number of inputs and accepts their types; there is at least one graph input and one output; output names are unique;
-    output scales are finite and positive, offsets finite, and both have one entry or one a channel.
+    output scales are finite and positive, offsets finite, and both have one entry or one a channel; the axes of inputs and
+    outputs are permutations.
     """
     seen: set[str] = set()
     for node in graph.nodes:
@@ -25,8 +26,11 @@ def check(graph: Graph) -> Graph:
             raise SpecViolation(f"{node}: the name is used twice; node names must be unique")
         if operations().get(node.operation.kind) is not type(node.operation):
             raise SpecViolation(f"{node}: operation {type(node.operation).__name__} is not registered")
-        if len(node.inputs) != node.operation.arity:
-            raise SpecViolation(f"{node}: takes {node.operation.arity} inputs, found {len(node.inputs)}")
+        arity = node.operation.arity
+        if arity is None and not node.inputs:
+            raise SpecViolation(f"{node}: takes one or more inputs, found none")
+        if arity is not None and len(node.inputs) != arity:
+            raise SpecViolation(f"{node}: takes {arity} inputs, found {len(node.inputs)}")
         for name in node.inputs:
             if name not in seen:
                 raise SpecViolation(f"{node}: input {name!r} is not the result of an earlier node")
@@ -42,6 +46,11 @@ def check(graph: Graph) -> Graph:
     for output in graph.outputs:
         if output.tensor not in types:
             raise SpecViolation(f"output {output.name!r}: tensor {output.tensor!r} is not the result of a node")
+        shape = types[output.tensor].shape
+        if output.axes and sorted(output.axes) != list(range(len(shape))):
+            raise SpecViolation(
+                f"output {output.name!r}: axes {output.axes} must be a permutation of the {len(shape)} axes of {shape}"
+            )
         channels = types[output.tensor].channels
         for label, values in (("scale", output.scale), ("offset", output.offset)):
             if len(values) not in (1, channels):

@@ -12,6 +12,9 @@ from toolchain.errors import InputError, SpecViolation
 
 #: Widest integer that the graph accepts. Far beyond any real network; it bounds what an untrusted file can ask for.
 MAXIMUM_WIDTH = 4096
+#: Most elements of one sample of a tensor, and most axes it may have: again bounds on what a file can ask for.
+MAXIMUM_ELEMENTS = 1 << 31
+MAXIMUM_AXES = 16
 
 
 def bits_for(minimum: int, maximum: int) -> tuple[bool, int]:
@@ -87,6 +90,13 @@ class IntegerType:
         signed, width = bits_for(minimum, maximum)
         return cls(signed, width, fraction, minimum, maximum)
 
+    def including(self, value: int) -> IntegerType:
+        """This type with `value` in its interval: the same word where that can hold the value, else the narrowest."""
+        low, high = min(self.minimum, value), max(self.maximum, value)
+        if self.lowest <= value <= self.highest:
+            return IntegerType(self.signed, self.width, self.fraction, low, high)
+        return IntegerType.spanning(low, high, self.fraction)
+
     @classmethod
     def parse(cls, text: str) -> IntegerType:
         """Read 'fixed<16,6>', 'ufixed<8,0>' (width, integer bits, as in ap_fixed), 'int<8>', 'uint<5>', 'int8', 'uint8'.
@@ -126,6 +136,10 @@ class TensorType:
     def __post_init__(self) -> None:
         if not self.shape or any(type(size) is not int or size < 1 for size in self.shape):
             raise SpecViolation(f"tensor shape must be one or more positive sizes, found {self.shape!r}")
+        if len(self.shape) > MAXIMUM_AXES:
+            raise SpecViolation(f"a tensor has up to {MAXIMUM_AXES} axes, found {len(self.shape)}")
+        if prod(self.shape) > MAXIMUM_ELEMENTS:
+            raise SpecViolation(f"a tensor has up to {MAXIMUM_ELEMENTS} elements, found shape {self.shape}")
 
     @cached_property
     def size(self) -> int:

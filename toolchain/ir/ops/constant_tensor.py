@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constant: a tensor that is the same for every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.operation import Operation, check_fraction, constant, operation, stored
+from toolchain.ir.types import IntegerType, TensorType
+
+
+@operation("constant")
+@dataclass(frozen=True, eq=False)
+class Constant(Operation):
+    """The integers of `values`, the same for every sample.
+
+    - values: integers in the shape of a sample, one or more axes; the real value is `values * 2**-fraction`.
+    """
+
+    values: np.ndarray
+    fraction: int = 0
+
+    arity = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", constant(self.values, None, "values"))
+        check_fraction(self.fraction, "fraction")
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        element = IntegerType.spanning(int(self.values.min()), int(self.values.max()), self.fraction)
+        return TensorType(self.values.shape, element)
+
+    def evaluate(self, *inputs: np.ndarray, types: tuple[TensorType, ...]) -> np.ndarray:
+        return stored(self.values[None], self.infer().element)
+
+    @classmethod
+    def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
+        yield cls(np.array([3, -4, 0]), 2), ()

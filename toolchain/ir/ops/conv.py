@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conv: convolution with constant weights over one or two spatial axes, exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from toolchain.errors import SpecViolation
+from toolchain.ir.operation import Operation, check_fraction, constant, integers, operation, storage_dtype, stored
+from toolchain.ir.products import WeightedSums, product_dtype
+from toolchain.ir.types import IntegerType, TensorType
+from toolchain.ir.windows import window_patches, window_positions, window_taps
+
+#: Elements of the patches that one piece of work may hold: a few MB, which stay in the cache.
+_PIECE_ELEMENTS = 1 << 20
+
+
+@operation("conv")
+@dataclass(frozen=True, eq=False)
+class Conv(WeightedSums):
+    """``y[p, o] = sum_{k, i} x[p * strides + k * dilation, g * channels + i] * weights[k, i, o]``, without loss.
+
+    p and k run over the positions and the window along one or two spatial axes, i over the input channels of a group,
+    and ``g = o // (outputs / groups)`` is the output's group. Nothing is padded: along an axis of `size` there are
+    ``(size - (k - 1) * dilation - 1) // strides + 1`` positions. The window is not mirrored (a correlation, as in all
+    frameworks).
+
+    - weights: integers of shape (window..., input channels / groups, outputs); the real weight is `weights * 2**-weight_fraction`.
+    - strides, dilation: one entry per spatial axis. groups: a divisor of the numbers of input and output channels.
+    The result's fraction is the sum of both fractions; its interval is what these weights can reach for any input in
+    the input's interval.
+    """
+
+    weights: np.ndarray
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    weight_fraction: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", constant(self.weights, (3, 4), "weights"))
+        object.__setattr__(self, "strides", integers(self.strides, "strides", 1))
+        object.__setattr__(self, "dilation", integers(self.dilation, "dilation", 1))
+        (groups,) = integers((self.groups,), "groups", 1)
+        object.__setattr__(self, "groups", groups)
+        check_fraction(self.weight_fraction, "weight_fraction")
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """The kernel's size along each spatial axis."""
+        return self.weights.shape[:-2]
+
+    @property
+    def input_channels(self) -> int:
+        return self.weights.shape[-2] * self.groups
+
+    @property
+    def output_channels(self) -> int:
+        return self.weights.shape[-1]
+
+    def infer(self, *inputs: TensorType) -> TensorType:
+        (x,) = inputs
+        positions = window_positions(x.shape, self.window, self.strides, self.dilation)
+        if x.channels != self.input_channels:
+            raise SpecViolation(
+                f"weights take {self.input_channels} channels in {self.groups} groups, the input's last axis has {x.channels}"
+            )
+        if self.output_channels % self.groups:
+            raise SpecViolation(f"{self.output_channels} output channels cannot be divided into {self.groups} groups")
+        return TensorType((*positions, self.output_channels), self.result_element(x.element))
+
+    def evaluate(self, *inputs: np.ndarray, types: tuple[TensorType, ...]) -> np.ndarray:
+        (x,), (x_type,) = inputs, types
+        result = self.infer(x_type)
+        dtype = product_dtype(self.bound(x_type.element))
+        weights: np.ndarray = self.weights.astype(dtype)
+        y: np.ndarray = np.empty((len(x), *result.shape), dtype=storage_dtype(result.element))
+        apply = self._apply_depthwise if self.weights.shape[-2] == 1 and self.groups > 1 else self._apply
+        # Pieces are whole samples, or rows of positions where one sample's patches are too many.
+        rows = result.shape[0]
+        per_row = prod(result.shape[1:-1]) * prod(self.window) * x_type.channels
+        rows_of_piece = min(rows, max(1, _PIECE_ELEMENTS // per_row))
+        samples = max(1, _PIECE_ELEMENTS // (per_row * rows)) if rows_of_piece == rows else 1
+        span = (self.window[0] - 1) * self.dilation[0] + 1
+        for sample in range(0, len(x), samples):
+            for row in range(0, rows, rows_of_piece):
+                last = min(row + rows_of_piece, rows) - 1
+                piece = x[sample : sample + samples, row * self.strides[0] : last * self.strides[0] + span]
+                sums = apply(piece.astype(dtype, copy=False), weights)
+                y[sample : sample + samples, row : last + 1] = sums
+        return stored(y, result.element)
+
+    def _apply(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """One matrix product a group, of the patches under the window's positions and the weights."""
+        patches = window_patches(x, self.window, self.strides, self.dilation)
+        positions = patches.shape[: len(self.window) + 1]
+        if self.groups == 1:
+            return (patches.reshape(prod(positions), -1) @ weights.reshape(-1, weights.shape[-1])).reshape(
+                *positions, -1
+            )
+        split = patches.reshape(prod(positions), prod(self.window), self.groups, -1)
+        grouped = np.moveaxis(split, 2, 0).reshape(self.groups, prod(positions), -1)
+        columns = np.moveaxis(weights.reshape(grouped.shape[-1], self.groups, -1), 1, 0)
+        return np.moveaxis(grouped @ columns, 0, 1).reshape(*positions, -1)
+
+    def _apply_depthwise(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Groups of one input channel: products element by element, summed over the window's taps."""
+        multiplier = self.output_channels // self.groups
+        total: np.ndarray | None = None
+        for index, tap in window_taps(x, self.window, self.strides, self.dilation):
+            factors = weights[index][0]
+            term = (tap if multiplier == 1 else np.repeat(tap, multiplier, axis=-1)) * factors
+            total = term if total is None else np.add(total, term, out=total)
+        assert total is not None
+        return total
+
+    def multiplications(self, *types: TensorType) -> int:
+        return prod(self.infer(*types).shape[:-1]) * self.weights.size
+
+    @classmethod
+    def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
+        random = np.random.default_rng(4)
+        yield (
+            cls(random.integers(-8, 8, (3, 3, 2, 4)), (1, 1), (1, 1), 1, 3),
+            (TensorType((5, 6, 2), IntegerType(True, 4, 2)),),
+        )
