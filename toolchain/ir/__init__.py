@@ -5,7 +5,15 @@ Normative text: docs/semantics.md.
 """
 
 from toolchain.ir.graph import Graph, GraphBuilder, Node, Output
-from toolchain.ir.interpret import QuantisedInput, graph_order, host_order, interpret, quantise_input, real_values
+from toolchain.ir.interpret import (
+    QuantisedInput,
+    graph_order,
+    host_order,
+    interpret,
+    quantise_input,
+    real_inputs,
+    real_values,
+)
 from toolchain.ir.operation import Operation, operations
 from toolchain.ir.ops.add import Add
 from toolchain.ir.ops.add_bias import AddBias
@@ -40,5 +48,5 @@ __all__ = [
     "IntegerType", "Lookup", "MaxPool", "Multiply", "Node", "Operation", "OutOfRange", "Output", "Overflow", "Pad",
     "QuantisedInput", "Relu", "Requantise", "Reshape", "Rounding", "Scale", "Slice", "SumPool", "TensorType", "Threshold",
     "TopK", "Transpose", "Upsample", "check", "graph_order", "host_order", "interpret", "load_graph", "operations",
-    "quantise_input", "real_values", "save_graph",
+    "quantise_input", "real_inputs", "real_values", "save_graph",
 ]  # fmt: skip

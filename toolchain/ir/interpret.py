@@ -172,6 +172,17 @@ def round_real(values: np.ndarray, rounding: Rounding) -> np.ndarray:
     return floor + up
 
 
+def real_inputs(node: Node, integers: np.ndarray) -> np.ndarray:
+    """The float64 values that an input's integers stand for: ``scale * (integer * 2**-fraction) + offset``.
+
+    integers: as the graph takes them, (samples, *shape); the result has its axes in the user's order.
+    """
+    operation = node.operation
+    assert isinstance(operation, Input)
+    exact = np.ldexp(integers.astype(np.float64), -operation.element.fraction)
+    return host_order(operation, operation.scale * exact + operation.offset)
+
+
 def _permuted(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(0, *(axis + 1 for axis in axes))) if axes else array
 
@@ -181,9 +192,11 @@ def graph_order(operation: Input, array: np.ndarray) -> np.ndarray:
     return _permuted(array, operation.axes)
 
 
-def host_order(output: Output, array: np.ndarray) -> np.ndarray:
-    """An array (samples, *shape) as the graph gives it, with its axes in the user's order."""
-    return _permuted(array, output.axes)
+def host_order(end: Input | Output, array: np.ndarray) -> np.ndarray:
+    """An array (samples, *shape) as the graph has it at this input or output, with its axes in the user's order."""
+    if isinstance(end, Input):
+        return _permuted(array, tuple(end.axes.index(axis) for axis in range(len(end.axes))))
+    return _permuted(array, end.axes)
 
 
 def real_values(output: Output, element: IntegerType, integers: np.ndarray) -> np.ndarray:

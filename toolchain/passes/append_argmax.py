@@ -42,4 +42,6 @@ def append_argmax(graph: Graph) -> Graph:
         number += 1
         name = f"argmax_{number}"
     node = Node(name, ArgMax(), (output.tensor,), graph.by_name[output.tensor].source)
-    return check(Graph(graph.name, (*graph.nodes, node), (Output(output.name, name),), graph.metadata))
+    return check(
+        Graph(graph.name, (*graph.nodes, node), (Output(output.name, name, axes=output.axes),), graph.metadata)
+    )

@@ -14,7 +14,7 @@ from toolchain.build.schedule import Progress, Silent
 from toolchain.errors import InputError
 from toolchain.frontends import load_model
 from toolchain.frontends.model_folder import load_vectors
-from toolchain.ir import Graph, interpret, quantise_input, real_values
+from toolchain.ir import Graph, Output, host_order, interpret, quantise_input, real_values
 from toolchain.pipeline.graph_stage import predictions
 
 
@@ -28,6 +28,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run the interpreter on the array `x` of an .npz file and, if `out` is given, write the results there.
 
+    Arrays have their axes in the user's order, as the framework takes and gives them.
     model: a path or name as for `toolchain.load_model`, or the LoadedModel it returned.
     The result file holds, for a network with one output: `y` (float64, real values), `y_integer` (int64; decimal text past
     63 bits), `y_type` (text such as 'fixed<14,5>'), `y_scale` and `y_offset`; with several outputs each name is
@@ -52,12 +53,12 @@ def evaluate(
     for output in graph.outputs:
         suffix = "" if len(graph.outputs) == 1 else f"_{output.name}"
         element = graph.types[output.tensor].element
-        integers = results[output.tensor]
-        arrays[f"y{suffix}"] = real_values(output, element, integers)
+        integers = host_order(output, results[output.tensor])
+        arrays[f"y{suffix}"] = real_values(output, element, results[output.tensor])
         arrays[f"y_integer{suffix}"] = integers if integers.dtype != object else integers.astype(str)
         arrays[f"y_type{suffix}"] = np.array(str(element))
-        arrays[f"y_scale{suffix}"] = np.array(output.scale)
-        arrays[f"y_offset{suffix}"] = np.array(output.offset)
+        arrays[f"y_scale{suffix}"] = _per_channel(output, output.scale)
+        arrays[f"y_offset{suffix}"] = _per_channel(output, output.offset)
     accuracy = None
     if given.y_true is not None and len(graph.outputs) == 1:
         arrays["y_true"] = given.y_true
@@ -79,6 +80,14 @@ def evaluate(
     else:
         _write(target, arrays)
     return summary
+
+
+def _per_channel(output: Output, values: tuple[float, ...]) -> np.ndarray:
+    """One value, or one a channel in a shape that broadcasts against samples whose axes are in the user's order."""
+    array = np.array(values)
+    if len(values) == 1 or not output.axes:
+        return array
+    return np.asarray(host_order(output, array.reshape(*(1,) * len(output.axes), -1))[0])
 
 
 def _writable(out: str | os.PathLike[str] | None) -> Path | None:

@@ -14,7 +14,7 @@ import numpy as np
 from toolchain.build.folder import BuildFolder, StageResult, file_digest, package_versions, source_digest
 from toolchain.errors import InputError, Mismatch, ToolchainError, UnsupportedModel
 from toolchain.frontends.model_folder import load_vectors
-from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_values, save_graph
+from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_inputs, real_values, save_graph
 from toolchain.ir.operation import storage_dtype
 from toolchain.pipeline.request import Request
 from toolchain.report.describe import confusion_matrix
@@ -95,10 +95,7 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         x_real = vectors.x
     else:
         x_integers, saturated, y_true = random_vectors(graph, _RANDOM_VECTORS, seed=0), 0, None
-        operation: Any = source.operation
-        x_real = (
-            np.ldexp(x_integers.astype(np.float64), -operation.element.fraction) * operation.scale + operation.offset
-        )
+        x_real = real_inputs(source, x_integers)
         notes.append(f"No vectors were given: {_RANDOM_VECTORS} random inputs are used, and there is no accuracy.")
     if saturated:
         notes.append(f"{saturated} of {x_real.size} input values were saturated by the model's own input quantiser.")
@@ -151,7 +148,10 @@ def _compare(loaded: Any, x_real: np.ndarray, name: str) -> dict[str, Any]:
 
 
 def predictions(graph: Graph, integers: np.ndarray) -> np.ndarray:
-    """The class of each sample: the index itself if the graph ends in argmax, else the largest real output."""
+    """The class of each sample: the index itself if the graph ends in argmax, else the largest real output.
+
+    integers: of the graph's output, axes in the graph's order.
+    """
     output = graph.outputs[0]
     if graph.by_name[output.tensor].operation.kind == "argmax":
         return integers.reshape(len(integers), -1)[:, 0].astype(np.int64)

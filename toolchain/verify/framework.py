@@ -9,8 +9,7 @@ import numpy as np
 
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends import LoadedModel
-from toolchain.ir import interpret, quantise_input
-from toolchain.ir.ops.input import Input
+from toolchain.ir import host_order, interpret, quantise_input, real_inputs
 
 #: How far, in steps of the output type, a framework's float32 output may lie from a whole step and still stand for it.
 #: Far below the 0.5 at which a neighbour would be meant, so a wrong integer cannot pass.
@@ -48,9 +47,9 @@ class FrameworkComparison:
 def compare_framework(model: LoadedModel, x: np.ndarray) -> FrameworkComparison:
     """Run `x` through the framework and through the interpreter and compare every output value as an integer.
 
-    x: real inputs of shape (samples, *input shape). Where the model does not quantise its own inputs, `x` is first moved
+    x: real inputs of shape (samples, *input shape), axes in the user's order. Where the model does not quantise its own inputs, `x` is first moved
         to the steps of the declared input type, for both sides.
-    The framework's real output y stands for the integer nearest to ``(y - offset) / scale * 2**fraction``; the distance to
+    Outputs are compared with their axes in the user's order too. The framework's real output y stands for the integer nearest to ``(y - offset) / scale * 2**fraction``; the distance to
     it must be below 2**-10 steps, or the framework's arithmetic did not yield a value of the output type at all.
     Raises UsageError for a model without a framework, InputError for inputs that the model refuses and for framework outputs
     that are off the grid.
@@ -61,17 +60,18 @@ def compare_framework(model: LoadedModel, x: np.ndarray) -> FrameworkComparison:
     source = graph.inputs[0]
     quantised = quantise_input(source, x)
     expected = interpret(graph, quantised.integers)[output.tensor]
-    real = np.asarray(x)
-    if not model.quantises_input:
-        operation = source.operation
-        assert isinstance(operation, Input)
-        steps = np.ldexp(quantised.integers.astype(np.float64), -operation.element.fraction)
-        real = operation.scale * steps + operation.offset
+    channels = expected.shape[-1]
+    scale, offset = (
+        host_order(output, np.broadcast_to(np.array(values), (*(1,) * (expected.ndim - 1), channels)))
+        for values in (output.scale, output.offset)
+    )
+    expected = host_order(output, expected)
+    real = np.asarray(x) if model.quantises_input else real_inputs(source, quantised.integers)
     element = graph.types[output.tensor].element
     if element.magnitude >= 1 << 53:
         raise UsageError(f"{model.name}: output type {element} is too wide to compare with float values")
     y = np.asarray(model.run(real), dtype=np.float64).reshape(expected.shape)
-    steps = np.ldexp((y - np.array(output.offset)) / np.array(output.scale), element.fraction)
+    steps = np.ldexp((y - offset) / scale, element.fraction)
     found = np.rint(steps)
     # Not <=, so that NaN is caught.
     off_grid = ~(np.abs(steps - found) < GRID_TOLERANCE_STEPS)
