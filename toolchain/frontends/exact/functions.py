@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Monotonic piecewise-linear functions in exact arithmetic, each known by what it maps onto a half-line.
+
+A quantiser asks for which integers a value reaches a step. Going backwards through the functions before it keeps the
+question a half-line, so that its end is an exact fraction and a tie is a tie.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class HalfLine:
+    """All v with v >= bound (upward) or v <= bound; without the bound itself if not inclusive."""
+
+    bound: Fraction
+    inclusive: bool
+    upward: bool = True
+
+
+#: A set of reals: a half-line, all (True) or nothing (False).
+Reals = HalfLine | bool
+
+
+class Function(ABC):
+    """A monotonic function of one real, the same for every element of a channel."""
+
+    @abstractmethod
+    def preimage(self, half: HalfLine, channel: int) -> Reals:
+        """{v : f(v) lies in `half`}."""
+
+    @abstractmethod
+    def value(self, v: Fraction, channel: int) -> Fraction:
+        """f(v)."""
+
+
+def preimage(functions: tuple[Function, ...], half: Reals, channel: int) -> Reals:
+    """The set that a chain of functions, first to last, maps into `half`."""
+    for function in reversed(functions):
+        if isinstance(half, bool):
+            break
+        half = function.preimage(half, channel)
+    return half
+
+
+@dataclass(frozen=True)
+class Affine(Function):
+    """``scale[c] * v + offset[c]``; one entry serves all channels."""
+
+    scale: tuple[Fraction, ...]
+    offset: tuple[Fraction, ...]
+
+    def _at(self, channel: int) -> tuple[Fraction, Fraction]:
+        return (
+            self.scale[channel if len(self.scale) > 1 else 0],
+            self.offset[channel if len(self.offset) > 1 else 0],
+        )
+
+    def preimage(self, half: HalfLine, channel: int) -> Reals:
+        scale, offset = self._at(channel)
+        if scale == 0:
+            distance = offset - half.bound if half.upward else half.bound - offset
+            return distance > 0 or (distance == 0 and half.inclusive)
+        return HalfLine((half.bound - offset) / scale, half.inclusive, half.upward == (scale > 0))
+
+    def value(self, v: Fraction, channel: int) -> Fraction:
+        scale, offset = self._at(channel)
+        return scale * v + offset
+
+
+@dataclass(frozen=True)
+class Clip(Function):
+    """``min(max(v, low), high)``; None for no bound. The rectifier is the clip at 0."""
+
+    low: Fraction | None = None
+    high: Fraction | None = None
+
+    def preimage(self, half: HalfLine, channel: int) -> Reals:
+        near, far = (self.low, self.high) if half.upward else (self.high, self.low)
+        sign = 1 if half.upward else -1
+        # Every value is at least `near`: asked for less (or for just that, inclusively), all qualify.
+        if near is not None and (sign * (half.bound - near) < 0 or (half.bound == near and half.inclusive)):
+            return True
+        if far is not None and (sign * (half.bound - far) > 0 or (half.bound == far and not half.inclusive)):
+            return False
+        return half
+
+    def value(self, v: Fraction, channel: int) -> Fraction:
+        if self.low is not None and v < self.low:
+            return self.low
+        return self.high if self.high is not None and v > self.high else v
+
+
+RECTIFIER = Clip(Fraction(0))
+
+
+@dataclass(frozen=True)
+class Leaky(Function):
+    """``v`` for v >= 0, ``slope[c] * v`` below; slopes are positive (0 would be the rectifier)."""
+
+    slope: tuple[Fraction, ...]
+
+    def _at(self, channel: int) -> Fraction:
+        return self.slope[channel if len(self.slope) > 1 else 0]
+
+    def preimage(self, half: HalfLine, channel: int) -> Reals:
+        if half.bound >= 0:
+            return half
+        return HalfLine(half.bound / self._at(channel), half.inclusive, half.upward)
+
+    def value(self, v: Fraction, channel: int) -> Fraction:
+        return v if v >= 0 else self._at(channel) * v

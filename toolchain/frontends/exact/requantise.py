@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A quantiser on a line: as a shift where one is exact, as thresholds, or as a multiplier and shift with a computed bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.functions import Clip, HalfLine, Leaky, preimage
+from toolchain.frontends.exact.multiplier import multiplier_and_shift
+from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
+from toolchain.frontends.exact.values import ZERO, Line, Site, compact, power_of_two, spread
+from toolchain.frontends.exact.walk import Walk
+from toolchain.frontends.thresholds import MAXIMUM_STEPS, least_real, round_exactly
+from toolchain.ir import IntegerType, Overflow, Relu, Requantise, Scale, Threshold
+
+
+def requantise(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line:
+    """The quantised line. Its integers stand for ``integer * step``: a zero point is taken off them."""
+    line = walk.emitted(line, site)
+    if len(quantiser.steps) not in (1, line.channels):
+        raise UnsupportedModel(f"{site.label}: has {len(quantiser.steps)} scales for {line.channels} channels")
+    line, quantiser = _clips_as_range(line, quantiser)
+    shifted = _as_shift(walk, line, quantiser, site)
+    if shifted is not None:
+        return shifted
+    if quantiser.count <= MAXIMUM_STEPS:
+        return _as_thresholds(walk, line, quantiser, site)
+    return multiplier_and_shift(walk, walk.settled(line, site), quantiser, site)
+
+
+def _clips_as_range(line: Line, quantiser: Quantiser) -> tuple[Line, Quantiser]:
+    """Clips right before the quantiser become bounds of its range: rounding is monotonic, so they commute."""
+    while line.functions and isinstance(clip := line.functions[-1], Clip):
+        if quantiser.is_bipolar or len(set(quantiser.steps)) != 1:
+            break
+        step, lowest, highest = quantiser.steps[0], quantiser.lowest, quantiser.highest
+        if clip.low is not None:
+            lowest = max(lowest, round_exactly(clip.low / step + quantiser.zero_point, quantiser.rounding))
+        if clip.high is not None:
+            highest = min(highest, round_exactly(clip.high / step + quantiser.zero_point, quantiser.rounding))
+        if lowest >= highest:
+            break
+        line, quantiser = (
+            replace(line, functions=line.functions[:-1]),
+            replace(quantiser, lowest=lowest, highest=highest),
+        )
+    return line, quantiser
+
+
+def _as_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line | None:
+    if quantiser.is_bipolar or quantiser.zero_point != 0 or len(set(quantiser.steps)) != 1 or len(set(line.scale)) != 1:
+        return None
+    exponent = power_of_two(line.scale[0] / quantiser.steps[0])
+    if exponent is None:
+        return None
+    leaky = None
+    if line.functions:
+        leaky = line.functions[0]
+        slopes = set(leaky.slope) if isinstance(leaky, Leaky) else set()
+        slope = power_of_two(slopes.pop()) if len(slopes) == 1 else None
+        if len(line.functions) > 1 or slope is None or not -32 <= slope <= 0:
+            return None
+    biased = walk.with_bias(line, 0 if quantiser.count <= MAXIMUM_STEPS else 32, site)
+    if biased is None:
+        return None
+    fraction = walk.element(line).fraction + exponent
+    tensor = biased.tensor
+    if leaky is not None:
+        assert slope is not None
+        tensor = walk.add(Relu(-slope), tensor, site=site.inner("leaky"))
+    target = IntegerType.spanning(quantiser.lowest, quantiser.highest, fraction)
+    tensor = walk.add(Requantise(target, quantiser.rounding, Overflow.SATURATE), tensor, site=site)
+    return Line(tensor, line.shape, quantiser.steps[:1], axes=line.axes)
+
+
+def _as_thresholds(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line:
+    element = walk.element(line)
+    single = all(len(set(values)) == 1 for values in (line.scale, line.offset, quantiser.steps, *_channelled(line)))
+    channels = 1 if single else line.channels
+    tables = [_reached_from(line, quantiser, channel, element) for channel in range(channels)]
+    if any(upward is False for _, upward in tables):
+        # Falling channels: on the negated integer they rise.
+        signs = np.array([-1 if upward is False else 1 for _, upward in tables])
+        line = replace(line, tensor=walk.add(Scale(signs), line.tensor, site=site.inner("sign")))
+        element = walk.element(line)
+        tables = [
+            ([1 - bound for bound in row] if upward is False else row, True)  # a < b there is -a >= 1 - b
+            for row, upward in tables
+        ]
+    table = np.array([row for row, _ in tables], dtype=object)
+    # Beyond the interval a threshold is always or never reached, however far: keep the constants small.
+    table = np.minimum(np.maximum(table, element.minimum), element.maximum + 1)
+    always = int(np.cumprod((table == element.minimum).all(axis=0)).sum())
+    always = min(always, table.shape[1] - 1)
+    lowest = -1 if quantiser.is_bipolar else quantiser.lowest - quantiser.zero_point
+    operation = Threshold(table[:, always:], offset=lowest + always, fraction=fraction_bits(quantiser.steps))
+    tensor = walk.add(operation, line.tensor, site=site)
+    return Line(tensor, line.shape, compact(spread(quantiser.steps, line.channels)), axes=line.axes)
+
+
+def _channelled(line: Line) -> list[tuple[Fraction, ...]]:
+    """The parameters of a line's functions that may differ from channel to channel."""
+    found = []
+    for function in line.functions:
+        for name in ("scale", "offset", "slope"):
+            values = getattr(function, name, None)
+            if values is not None:
+                found.append(values)
+    return found
+
+
+def _reached_from(
+    line: Line, quantiser: Quantiser, channel: int, element: IntegerType
+) -> tuple[list[int], bool | None]:
+    """(for each step above the lowest, ascending: the least integer that reaches it, direction).
+
+    If the direction is False the function falls: the entry is then the least integer that does not reach the step, and the
+    entries descend. None: it is constant; entries are the interval's minimum (reached) or one past its maximum.
+    """
+    scale, offset = (
+        line.scale[channel if len(line.scale) > 1 else 0],
+        line.offset[channel if len(line.offset) > 1 else 0],
+    )
+    step = quantiser.steps[channel if len(quantiser.steps) > 1 else 0]
+    if quantiser.is_bipolar:
+        bounds = [(ZERO, True)] * 2
+    else:
+        bounds = [least_real(t, quantiser.rounding) for t in range(quantiser.lowest + 1, quantiser.highest + 1)]
+    sets = [
+        preimage(line.functions, HalfLine((bound - quantiser.zero_point) * step, inclusive), channel)
+        for bound, inclusive in bounds
+    ]
+    upward = next((s.upward for s in sets if not isinstance(s, bool)), None)
+    row = []
+    for half in sets:
+        if isinstance(half, bool):
+            # With a falling function a step that is always reached has its first failure past the interval.
+            reached = half if upward is not False else not half
+            row.append(element.minimum if reached else element.maximum + 1)
+            continue
+        bound = (half.bound - offset) / scale
+        ceiling = -((-bound.numerator) // bound.denominator)
+        past = ceiling == bound and half.inclusive != half.upward
+        row.append(ceiling + past)
+    return row, upward

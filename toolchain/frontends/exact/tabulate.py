@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any function of one value, by its result for every integer that can occur: curves such as sigmoid and hard swish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+
+from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.values import Line, Site, power_of_two
+from toolchain.frontends.exact.walk import Walk
+from toolchain.frontends.thresholds import MAXIMUM_STEPS
+from toolchain.ir import Lookup, Threshold
+
+#: Widest accumulator whose every integer is evaluated, and the largest table that becomes hardware.
+MAXIMUM_EVALUATED_BITS = 20
+MAXIMUM_TABLE_BITS = 16
+
+#: float64 values (channels, integers) -> float64 results of the same shape, all multiples of the step that is given with it.
+RealFunction = Callable[[np.ndarray], np.ndarray]
+
+
+def tabulate(walk: Walk, line: Line, function: RealFunction, step: Fraction, site: Site) -> Line:
+    """``function`` of a line, element by element, whose results are whole multiples of `step`.
+
+    function: gets the real values of all integers in the accumulator's interval, rounded to float64, one row a channel (one
+    row in all where channels do not differ). Pending functions of the line are part of the values.
+    A result that never falls becomes thresholds, any other a table. Raises UnsupportedModel for an accumulator that is too
+    wide, or for results that are not on the step.
+    """
+    line = walk.emitted(line, site)
+    element = walk.element(line)
+    count = element.maximum - element.minimum + 1
+    if count > 1 << MAXIMUM_EVALUATED_BITS:
+        raise UnsupportedModel(
+            f"{site.label}: is a curve on values of {count.bit_length()} bits; supported are up to {MAXIMUM_EVALUATED_BITS}. Put "
+            "a quantiser before it"
+        )
+    reals = _reals(line, element.minimum, count)
+    results = np.asarray(function(reals), dtype=np.float64)
+    steps = results / float(step)
+    if not np.isfinite(results).all() or (steps != np.rint(steps)).any() or np.abs(steps).max() >= 1 << 52:
+        raise UnsupportedModel(f"{site.label}: gave values that are not whole multiples of its step {float(step):g}")
+    table = steps.astype(np.int64)
+    exponent = power_of_two(step)
+    fraction = 0 if exponent is None else -exponent
+    lowest, highest = int(table[:, 0].min()), int(table[:, -1].max())
+    rises = (np.diff(table, axis=1) >= 0).all()
+    if rises and highest - lowest <= MAXIMUM_STEPS:
+        wanted = np.arange(lowest + 1, max(highest, lowest + 1) + 1)
+        starts = np.stack([np.searchsorted(row, wanted, side="left") for row in table]) + element.minimum
+        operation: Lookup | Threshold = Threshold(starts, offset=lowest, fraction=fraction)
+    elif count <= 1 << MAXIMUM_TABLE_BITS:
+        operation = Lookup(table, element.minimum, fraction)
+    else:
+        raise UnsupportedModel(
+            f"{site.label}: needs a table of {count} entries, more than {1 << MAXIMUM_TABLE_BITS}; put a quantiser before it"
+        )
+    return Line(walk.add(operation, line.tensor, site=site), line.shape, (step,), axes=line.axes)
+
+
+def _reals(line: Line, first: int, count: int) -> np.ndarray:
+    """The exact real value of every integer of the interval, rounded once to float64; (channels or 1, count)."""
+    fields = [getattr(f, name, ()) for f in line.functions for name in ("scale", "offset", "slope")]
+    single = len(set(line.scale)) == 1 and len(set(line.offset)) == 1 and all(len(set(v)) <= 1 for v in fields)
+    rows = []
+    for channel in range(1 if single else line.channels):
+        scale, offset = line.spread(line.scale)[channel], line.spread(line.offset)[channel]
+        exponent = power_of_two(scale)
+        if not line.functions and not offset and exponent is not None:
+            rows.append(np.ldexp(np.arange(first, first + count).astype(np.float64), exponent))
+            continue
+        values = [scale * integer + offset for integer in range(first, first + count)]
+        for function in line.functions:
+            values = [function.value(v, channel) for v in values]
+        rows.append(np.array([float(v) for v in values]))
+    return np.stack(rows)

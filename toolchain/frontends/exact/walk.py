@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph under construction: where real inputs become integers, and lines become outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import UnsupportedModel, UsageError
+from toolchain.frontends.exact.functions import Affine, Clip, Leaky
+from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Quantiser
+from toolchain.frontends.exact.values import ONE, ZERO, Line, RealInput, Site, compact, power_of_two
+from toolchain.frontends.real_input import declared, narrowed
+from toolchain.frontends.thresholds import round_exactly
+from toolchain.ir import (
+    AddBias,
+    Graph,
+    GraphBuilder,
+    Input,
+    IntegerType,
+    Operation,
+    Overflow,
+    Relu,
+    Requantise,
+    Rounding,
+    Scale,
+)
+
+#: Fraction bits that a bias may add to an accumulator to be exact on it.
+MAXIMUM_EXTRA_FRACTION = 64
+
+ASK_FOR_TYPE = (
+    "works on inputs that the model has not quantised: give the type that the inputs have in hardware with input_type "
+    "(--input-type on the command line), for example 'fixed<16,6>', or let the model begin with a quantiser"
+)
+
+
+class Walk:
+    """The graph under construction.
+
+    framework: name and version. notes: what is not exact, with its measured bound; they go into the graph's metadata.
+    sums_exact: whether the framework's own float32 sums have been exact so far; frontends that know keep it up to date.
+    """
+
+    def __init__(self, name: str, framework: str, where: str = "") -> None:
+        self.builder = GraphBuilder(name, {"framework": framework})
+        self.where = where
+        self.notes: list[str] = []
+        self.sums_exact: bool | None = None
+        #: The graph's input of each real input, so that one that is quantised twice in the same way is one input.
+        self._inputs: dict[str, tuple[Operation, str]] = {}
+
+    # ---- inputs ------------------------------------------------------------------------------------------------------
+    def declared_input(
+        self, value: RealInput, element: IntegerType, scale: Fraction, real_range: tuple[float, float] | None
+    ) -> Line:
+        """The graph's input in a type that the user gave: ``real = scale * (integer * 2**-fraction)``."""
+        bounds = None if real_range is None else (real_range[0] / float(scale), real_range[1] / float(scale))
+        operation = Input(value.host_shape, declared(element, bounds), scale=float(scale), axes=value.host_axes)
+        tensor = self._input(operation, value, value.source)
+        line = Line(tensor, value.shape, (scale * Fraction(2) ** -element.fraction,), axes=value.axes)
+        if (value.factor, value.shift, value.low, value.high) != (ONE, ZERO, None, None):
+            raise AssertionError("a declared input begins the walk")
+        return line
+
+    def quantised_input(
+        self, value: RealInput, quantiser: Quantiser, real_range: tuple[float, float] | None, site: Site
+    ) -> Line:
+        """The graph's input as the model's first quantiser makes it."""
+        if quantiser.is_bipolar or len(set(quantiser.steps)) != 1 or value.factor <= 0:
+            raise UnsupportedModel(
+                f"{site.label}: quantises the input with one bit, a scale a channel or a negative factor; give the input "
+                "a type (--input-type), and this step is done in the graph"
+            )
+        step, zero_point = quantiser.steps[0], quantiser.zero_point
+        lowest, highest = quantiser.lowest, quantiser.highest
+        if value.low is not None:
+            lowest = max(lowest, round_exactly(value.low / step + zero_point, quantiser.rounding))
+        if value.high is not None:
+            highest = min(highest, round_exactly(value.high / step + zero_point, quantiser.rounding))
+        if lowest > highest:
+            raise UnsupportedModel(
+                f"{site.label}: its range holds none of the values that are left after the clip before it"
+            )
+        if real_range is not None:
+            ends = sorted(float(value.factor * Fraction(v) + value.shift) for v in real_range)
+            real_range = (ends[0], ends[1])
+        exponent = power_of_two(step / value.factor)
+        fraction = 0 if exponent is None else -exponent
+        element, out_of_range = narrowed(
+            IntegerType.spanning(lowest, highest, fraction),
+            real_range,
+            step=step,
+            zero_point=zero_point,
+            rounding=quantiser.rounding,
+        )
+        operation = Input(
+            value.host_shape,
+            element,
+            scale=1.0 if exponent is not None else float(step / value.factor),
+            offset=float((-zero_point * step - value.shift) / value.factor),
+            rounding=quantiser.rounding,
+            out_of_range=out_of_range,
+            axes=value.host_axes,
+        )
+        tensor = self._input(operation, value, f"{value.source}, {site.source}")
+        return Line(tensor, value.shape, (step,), (-zero_point * step,), axes=value.axes)
+
+    def _input(self, operation: Input, value: RealInput, source: str) -> str:
+        known = self._inputs.get(value.name)
+        if known is not None and known[0] != operation:
+            raise UnsupportedModel(
+                f"{value.source}: is quantised in two different ways; give its type (--input-type), and both are done in "
+                "the graph"
+            )
+        if known is None:
+            known = (operation, self.builder.add(operation, name=value.name, source=source))
+            self._inputs[value.name] = known
+        tensor = known[1]
+        for move, site in value.moves:
+            tensor = self.builder.add(move, tensor, name=site.name, source=site.source)
+        return tensor
+
+    def line(self, value: Any, site: Site) -> Line:
+        """`value` if it is a line, else an error that says what is missing."""
+        if isinstance(value, Line):
+            return value
+        if isinstance(value, RealInput):
+            raise UsageError(f"{site.label} {ASK_FOR_TYPE}")
+        raise UnsupportedModel(
+            f"{site.label}: works on constants only; supported is at least one tensor that the input reaches"
+        )
+
+    # ---- meanings ----------------------------------------------------------------------------------------------------
+    def add(self, operation: Operation, *tensors: str, site: Site) -> str:
+        return self.builder.add(operation, *tensors, name=site.name, source=site.source)
+
+    def element(self, line: Line) -> IntegerType:
+        """The integers' type. The line must be emitted."""
+        return self.builder.type(line.tensor).element
+
+    def scaled(self, value: Line, factors: Sequence[Fraction], offsets: Sequence[Fraction] = (ZERO,)) -> Line:
+        """``value * factors[c] + offsets[c]``; one entry serves all channels."""
+        if value.functions:
+            return replace(value, functions=(*value.functions, Affine(compact(factors), compact(offsets))))
+        scale = [s * f for s, f in zip(value.spread(value.scale), value.spread(factors), strict=True)]
+        offset = [
+            o * f + b
+            for o, f, b in zip(value.spread(value.offset), value.spread(factors), value.spread(offsets), strict=True)
+        ]
+        return replace(value, scale=compact(scale), offset=compact(offset))
+
+    def emitted(self, line: Line, site: Site) -> Line:
+        """The line with its product in the graph and every scale positive."""
+        scale = line.spread(line.scale)
+        signs = [(s > 0) - (s < 0) for s in scale]
+        if min(signs) > 0 and line.pending is None:
+            return line
+        if min(signs) <= 0:
+            # A channel with factor 0 gets integers 0: any scale serves.
+            fallback = next((abs(s) for s in scale if s), ONE)
+            line = replace(line, scale=compact([abs(s) or fallback for s in scale]))
+        pending = line.pending
+        if pending is None:
+            factors = np.array(signs if len(set(signs)) > 1 else signs[:1])
+            return replace(line, tensor=self.add(Scale(factors), line.tensor, site=site.inner("sign")))
+        weights = pending.weights * np.array(signs) if min(signs) <= 0 else pending.weights
+        tensor = self.add(pending.make(weights, pending.weight_fraction), line.tensor, site=pending.site)
+        return replace(line, tensor=tensor, pending=None)
+
+    def settled(self, line: Line, site: Site) -> Line:
+        """The line in the graph without functions: each is applied to integers, where that is exact."""
+        line = self.emitted(line, site)
+        functions = line.functions
+        line = replace(line, functions=())
+        for function in functions:
+            if isinstance(function, Affine):
+                line = self.emitted(self.scaled(line, function.scale, function.offset), site)
+            elif isinstance(function, Clip):
+                line = self._clipped(line, function, site)
+            elif isinstance(function, Leaky):
+                line = self._leaky(line, function, site)
+            else:
+                raise UnsupportedModel(
+                    f"{site.label}: needs the result of {function}, which is not quantised; put a quantiser before it"
+                )
+        return line
+
+    def _clipped(self, line: Line, clip: Clip, site: Site) -> Line:
+        line = self.biased(line, site)
+        if clip.low == 0 and clip.high is None:
+            return replace(line, tensor=self.add(Relu(), line.tensor, site=site.inner("relu")))
+        element = self.element(line)
+        bounds = []
+        for bound, end in ((clip.low, element.minimum), (clip.high, element.maximum)):
+            if bound is None:
+                bounds.append(end)
+                continue
+            whole = [bound / s for s in line.scale]
+            if len(set(whole)) != 1 or whole[0].denominator != 1:
+                raise UnsupportedModel(
+                    f"{site.label}: needs the result of a clip at {float(bound):g}, which is not a multiple of the step of the "
+                    "values; put a quantiser after the clip"
+                )
+            bounds.append(whole[0].numerator)
+        low, high = (min(max(b, element.minimum), element.maximum) for b in bounds)
+        target = IntegerType.spanning(low, high, element.fraction)
+        operation = Requantise(target, Rounding.TRUNCATE, Overflow.SATURATE)
+        return replace(line, tensor=self.add(operation, line.tensor, site=site.inner("clip")))
+
+    def _leaky(self, line: Line, function: Leaky, site: Site) -> Line:
+        exponent = power_of_two(function.slope[0]) if len(set(function.slope)) == 1 else None
+        if exponent is None or not -MAXIMUM_BITS <= exponent <= 0:
+            raise UnsupportedModel(
+                f"{site.label}: needs the result of a leaky rectifier whose slope is not a power of two; put a quantiser after "
+                "the rectifier"
+            )
+        line = self.biased(line, site)
+        tensor = self.add(Relu(-exponent), line.tensor, site=site.inner("leaky"))
+        return replace(line, tensor=tensor, scale=tuple(s * Fraction(2) ** exponent for s in line.scale))
+
+    def biased(self, line: Line, site: Site) -> Line:
+        """The line with its offset added to the integers; raises where it is not on a binary fraction of their step."""
+        result = self.with_bias(line, MAXIMUM_EXTRA_FRACTION, site)
+        if result is None:
+            raise UnsupportedModel(
+                f"{site.label}: needs a result whose bias is not on the step of the values, not quantised; put a quantiser "
+                "after the bias"
+            )
+        return result
+
+    def with_bias(self, line: Line, extra_fraction: int, site: Site) -> Line | None:
+        """The line with its offset added as integers, on at most `extra_fraction` more fraction bits; None where impossible."""
+        if not any(line.offset):
+            return line
+        ratios = [o / s for o, s in zip(line.spread(line.offset), line.spread(line.scale), strict=True)]
+        extra = max(ratio.denominator.bit_length() - 1 for ratio in ratios)
+        if any(ratio.denominator & (ratio.denominator - 1) for ratio in ratios) or extra > extra_fraction:
+            return None
+        bias = np.array([int(ratio * (1 << extra)) for ratio in ratios], dtype=object)
+        fraction = self.element(line).fraction + extra
+        name = Site(f"{line.tensor}/bias", site.source, site.label)
+        tensor = self.add(AddBias(bias, fraction), line.tensor, site=name)
+        return replace(line, tensor=tensor, scale=tuple(s / (1 << extra) for s in line.scale), offset=(ZERO,))
+
+    def aligned(self, line: Line, step: Fraction, fraction: int, site: Site) -> Line:
+        """A settled line without offset as whole multiples of `step` at the binary point `fraction`."""
+        factors = [s / step for s in line.spread(line.scale)]
+        if any(f.denominator != 1 for f in factors):
+            raise AssertionError("the step must divide every scale")
+        element = self.element(line)
+        shift = fraction - element.fraction
+        if shift >= 0 and set(factors) == {Fraction(1 << shift)}:
+            if shift == 0:
+                return line
+            target = IntegerType.spanning(element.minimum << shift, element.maximum << shift, fraction)
+            tensor = self.add(Requantise(target, overflow=Overflow.SATURATE), line.tensor, site=site.inner("align"))
+        else:
+            values = [f.numerator for f in factors]
+            array = np.array(values if len(set(values)) > 1 else values[:1], dtype=object)
+            tensor = self.add(Scale(array, shift), line.tensor, site=site.inner("scale"))
+        return replace(line, tensor=tensor, scale=(step,))
+
+    # ---- outputs -----------------------------------------------------------------------------------------------------
+    def output(self, line: Line, *, name: str, host_function: str, site: Site) -> None:
+        """Make the line an output of the graph."""
+        line = self.settled(line, site)
+        biased = self.with_bias(line, 0, site)
+        line = line if biased is None else biased
+        fraction = self.element(line).fraction
+        self.builder.output(
+            line.tensor,
+            name=name,
+            scale=tuple(float(s * Fraction(2) ** fraction) for s in line.scale),
+            offset=tuple(float(o) for o in line.offset),
+            host_function=host_function,
+            axes=line.axes,
+        )
+
+    def finish(self) -> Graph:
+        """The checked graph, with what is known about exactness in its metadata."""
+        graph = self.builder.build()
+        extra = {} if self.sums_exact is None else {"framework_sums_exact": "yes" if self.sums_exact else "no"}
+        if self.notes:
+            extra["approximations"] = "\n".join(self.notes)
+        return replace(graph, metadata={**graph.metadata, **extra})
