@@ -8,8 +8,11 @@ question a half-line, so that its end is an exact fraction and a tie is a tie.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Function(ABC):
     def value(self, v: Fraction, channel: int) -> Fraction:
         """f(v)."""
 
+    def channel_values(self) -> tuple[tuple[Fraction, ...], ...]:
+        """The parameters that may differ from channel to channel, each with one entry or one a channel."""
+        return ()
+
 
 def preimage(functions: tuple[Function, ...], half: Reals, channel: int) -> Reals:
     """The set that a chain of functions, first to last, maps into `half`."""
@@ -52,6 +59,9 @@ class Affine(Function):
 
     scale: tuple[Fraction, ...]
     offset: tuple[Fraction, ...]
+
+    def channel_values(self) -> tuple[tuple[Fraction, ...], ...]:
+        return (self.scale, self.offset)
 
     def _at(self, channel: int) -> tuple[Fraction, Fraction]:
         return (
@@ -103,6 +113,9 @@ class Leaky(Function):
 
     slope: tuple[Fraction, ...]
 
+    def channel_values(self) -> tuple[tuple[Fraction, ...], ...]:
+        return (self.slope,)
+
     def _at(self, channel: int) -> Fraction:
         return self.slope[channel if len(self.slope) > 1 else 0]
 
@@ -113,3 +126,23 @@ class Leaky(Function):
 
     def value(self, v: Fraction, channel: int) -> Fraction:
         return v if v >= 0 else self._at(channel) * v
+
+
+@dataclass(frozen=True)
+class Curve(Function):
+    """A function that is known by its float values only, such as a sigmoid; it needs a quantiser after it.
+
+    values: float64 -> float64, element by element, as the framework computes it (rounded to float32 where that does).
+    """
+
+    name: str
+    values: Callable[[np.ndarray], np.ndarray]
+
+    def preimage(self, half: HalfLine, channel: int) -> Reals:
+        raise AssertionError(f"{self.name} is tabulated")
+
+    def value(self, v: Fraction, channel: int) -> Fraction:
+        return Fraction(float(self.values(np.array([float(v)]))[0]))
+
+    def __str__(self) -> str:
+        return self.name

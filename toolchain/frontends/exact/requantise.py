@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact.functions import Clip, HalfLine, Leaky, preimage
+from toolchain.frontends.exact.functions import Clip, Curve, HalfLine, Leaky, preimage
 from toolchain.frontends.exact.multiplier import multiplier_and_shift
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
+from toolchain.frontends.exact.tabulate import requantise_curve
 from toolchain.frontends.exact.values import ZERO, Line, Site, compact, power_of_two, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import MAXIMUM_STEPS, least_real, round_exactly
@@ -23,6 +23,8 @@ def requantise(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line
     line = walk.emitted(line, site)
     if len(quantiser.steps) not in (1, line.channels):
         raise UnsupportedModel(f"{site.label}: has {len(quantiser.steps)} scales for {line.channels} channels")
+    if any(isinstance(function, Curve) for function in line.functions):
+        return requantise_curve(walk, line, quantiser, site)
     line, quantiser = _clips_as_range(line, quantiser)
     shifted = _as_shift(walk, line, quantiser, site)
     if shifted is not None:
@@ -78,69 +80,61 @@ def _as_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line 
 
 
 def _as_thresholds(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line:
+    lowest = -1 if quantiser.is_bipolar else quantiser.lowest - quantiser.zero_point
+    if quantiser.is_bipolar:
+        # -1 or +1 by the sign, 0 counting as positive: a step of two at 0.
+        bounds = [(ZERO, True)] * 2
+    else:
+        bounds = [least_real(t, quantiser.rounding) for t in range(quantiser.lowest + 1, quantiser.highest + 1)]
+    halves = [
+        [HalfLine((bound - quantiser.zero_point) * step, inclusive) for bound, inclusive in bounds]
+        for step in compact(quantiser.steps)
+    ]
+    tensor = count_reached(walk, line, halves, lowest, fraction_bits(quantiser.steps), site)
+    return Line(tensor, line.shape, compact(spread(quantiser.steps, line.channels)), axes=line.axes)
+
+
+def count_reached(walk: Walk, line: Line, halves: list[list[HalfLine]], lowest: int, fraction: int, site: Site) -> str:
+    """Thresholds in the graph: ``lowest`` plus the number of half-lines that the line's real value lies in.
+
+    halves: one list, or one a channel; upward, and each contains the next.
+    """
     element = walk.element(line)
-    single = all(len(set(values)) == 1 for values in (line.scale, line.offset, quantiser.steps, *_channelled(line)))
-    channels = 1 if single else line.channels
-    tables = [_reached_from(line, quantiser, channel, element) for channel in range(channels)]
+    channels = 1 if line.is_uniform and len(halves) == 1 else line.channels
+    tables = [_reached_from(line, halves[c if len(halves) > 1 else 0], c, element) for c in range(channels)]
     if any(upward is False for _, upward in tables):
         # Falling channels: on the negated integer they rise.
         signs = np.array([-1 if upward is False else 1 for _, upward in tables])
         line = replace(line, tensor=walk.add(Scale(signs), line.tensor, site=site.inner("sign")))
         element = walk.element(line)
-        tables = [
-            ([1 - bound for bound in row] if upward is False else row, True)  # a < b there is -a >= 1 - b
-            for row, upward in tables
-        ]
+        # a <= b there is -a >= -b; the entries hold b + 1.
+        tables = [([1 - past for past in row] if upward is False else row, True) for row, upward in tables]
     table = np.array([row for row, _ in tables], dtype=object)
     # Beyond the interval a threshold is always or never reached, however far: keep the constants small.
     table = np.minimum(np.maximum(table, element.minimum), element.maximum + 1)
     always = int(np.cumprod((table == element.minimum).all(axis=0)).sum())
     always = min(always, table.shape[1] - 1)
-    lowest = -1 if quantiser.is_bipolar else quantiser.lowest - quantiser.zero_point
-    operation = Threshold(table[:, always:], offset=lowest + always, fraction=fraction_bits(quantiser.steps))
-    tensor = walk.add(operation, line.tensor, site=site)
-    return Line(tensor, line.shape, compact(spread(quantiser.steps, line.channels)), axes=line.axes)
-
-
-def _channelled(line: Line) -> list[tuple[Fraction, ...]]:
-    """The parameters of a line's functions that may differ from channel to channel."""
-    found = []
-    for function in line.functions:
-        for name in ("scale", "offset", "slope"):
-            values = getattr(function, name, None)
-            if values is not None:
-                found.append(values)
-    return found
+    operation = Threshold(table[:, always:], offset=lowest + always, fraction=fraction)
+    return walk.add(operation, line.tensor, site=site)
 
 
 def _reached_from(
-    line: Line, quantiser: Quantiser, channel: int, element: IntegerType
+    line: Line, halves: list[HalfLine], channel: int, element: IntegerType
 ) -> tuple[list[int], bool | None]:
-    """(for each step above the lowest, ascending: the least integer that reaches it, direction).
+    """(for each half-line: the least integer that reaches it, direction).
 
-    If the direction is False the function falls: the entry is then the least integer that does not reach the step, and the
-    entries descend. None: it is constant; entries are the interval's minimum (reached) or one past its maximum.
+    If the direction is False the function falls: the entry is then one past the largest integer that reaches it. None: it is
+    constant.
     """
-    scale, offset = (
-        line.scale[channel if len(line.scale) > 1 else 0],
-        line.offset[channel if len(line.offset) > 1 else 0],
-    )
-    step = quantiser.steps[channel if len(quantiser.steps) > 1 else 0]
-    if quantiser.is_bipolar:
-        bounds = [(ZERO, True)] * 2
-    else:
-        bounds = [least_real(t, quantiser.rounding) for t in range(quantiser.lowest + 1, quantiser.highest + 1)]
-    sets = [
-        preimage(line.functions, HalfLine((bound - quantiser.zero_point) * step, inclusive), channel)
-        for bound, inclusive in bounds
-    ]
+    scale = line.scale[channel if len(line.scale) > 1 else 0]
+    offset = line.offset[channel if len(line.offset) > 1 else 0]
+    sets = [preimage(line.functions, half, channel) for half in halves]
     upward = next((s.upward for s in sets if not isinstance(s, bool)), None)
     row = []
     for half in sets:
         if isinstance(half, bool):
-            # With a falling function a step that is always reached has its first failure past the interval.
-            reached = half if upward is not False else not half
-            row.append(element.minimum if reached else element.maximum + 1)
+            # Past the maximum a falling function's step is reached by all, a rising one's by none.
+            row.append(element.minimum if half == (upward is not False) else element.maximum + 1)
             continue
         bound = (half.bound - offset) / scale
         ceiling = -((-bound.numerator) // bound.denominator)

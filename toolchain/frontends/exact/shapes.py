@@ -46,7 +46,7 @@ def _rearranged(walk, value, operation, shape, apply, site):  # type: ignore[no-
     if isinstance(value, RealInput):
         return replace(value, shape=shape, moves=(*value.moves, (operation, site)))
     line = walk.emitted(value, site)
-    if line.functions and not _is_uniform(line):
+    if line.functions and not line.is_uniform:
         line = walk.settled(line, site)
     parts: list[Fractions] = []
     for values in (line.scale, line.offset):
@@ -64,12 +64,6 @@ def _rearranged(walk, value, operation, shape, apply, site):  # type: ignore[no-
     return replace(
         line, tensor=walk.add(operation, line.tensor, site=site), shape=shape, scale=parts[0], offset=parts[1]
     )
-
-
-def _is_uniform(line: Line) -> bool:
-    """Whether no pending function differs from channel to channel."""
-    fields = [getattr(f, name, ()) for f in line.functions for name in ("scale", "offset", "slope")]
-    return all(len(values) <= 1 for values in fields)
 
 
 def pad_zeros(walk: Walk, line: Line, widths: Pairs, site: Site) -> Line:
@@ -115,7 +109,7 @@ def cut(
     if isinstance(value, RealInput):
         return replace(value, shape=shape, moves=(*value.moves, (operation, site)))
     line = walk.emitted(value, site)
-    if line.functions and not _is_uniform(line):
+    if line.functions and not line.is_uniform:
         line = walk.settled(line, site)
     kept = range(starts[-1], stops[-1], steps[-1])
     scale, offset = (compact([line.spread(v)[i] for i in kept]) for v in (line.scale, line.offset))

@@ -123,6 +123,12 @@ class Line:
     def channels(self) -> int:
         return self.shape[-1]
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the meaning is the same in every channel."""
+        values = (self.scale, self.offset, *(v for f in self.functions for v in f.channel_values()))
+        return all(len(set(v)) == 1 for v in values)
+
     def spread(self, values: Sequence[Fraction]) -> list[Fraction]:
         """One entry for each channel."""
         return spread(values, self.channels)

@@ -191,6 +191,8 @@ class Walk:
         return line
 
     def _clipped(self, line: Line, clip: Clip, site: Site) -> Line:
+        if not self.cuts(line, clip):
+            return line
         line = self.biased(line, site)
         if clip.low == 0 and clip.high is None:
             return replace(line, tensor=self.add(Relu(), line.tensor, site=site.inner("relu")))
@@ -211,6 +213,14 @@ class Walk:
         target = IntegerType.spanning(low, high, element.fraction)
         operation = Requantise(target, Rounding.TRUNCATE, Overflow.SATURATE)
         return replace(line, tensor=self.add(operation, line.tensor, site=site.inner("clip")))
+
+    def cuts(self, line: Line, clip: Clip) -> bool:
+        """Whether a clip changes any value that an emitted line without functions can have."""
+        element = self.element(line)
+        pairs = list(zip(line.spread(line.scale), line.spread(line.offset), strict=True))
+        lowest = min(s * element.minimum + o for s, o in pairs)
+        highest = max(s * element.maximum + o for s, o in pairs)
+        return (clip.low is not None and lowest < clip.low) or (clip.high is not None and highest > clip.high)
 
     def _leaky(self, line: Line, function: Leaky, site: Site) -> Line:
         exponent = power_of_two(function.slope[0]) if len(set(function.slope)) == 1 else None
