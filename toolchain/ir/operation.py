@@ -133,10 +133,18 @@ def integers(values: Any, label: str, minimum: int) -> tuple[int, ...]:
     return tuple(int(v) for v in found)
 
 
-def check_fraction(fraction: int, label: str) -> None:
-    """Raise SpecViolation for a constant's binary point so far away that aligning with it would take all memory."""
-    if type(fraction) is not int or abs(fraction) > MAXIMUM_WIDTH:
-        raise SpecViolation(f"{label} must be an integer in +-{MAXIMUM_WIDTH}, found {fraction}")
+def integer(value: Any, label: str) -> int:
+    """A Python integer for an operation's field. Raises SpecViolation for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise SpecViolation(f"{label} must be an integer, found {value!r}")
+    return int(value)
+
+
+def binary_point(value: Any, label: str) -> int:
+    """A fraction for an operation's field. One that is far away is refused: aligning with it would take all memory."""
+    if abs(integer(value, label)) > MAXIMUM_WIDTH:
+        raise SpecViolation(f"{label} must lie in +-{MAXIMUM_WIDTH}, found {value}")
+    return int(value)
 
 
 def storage_dtype(element: IntegerType) -> type:

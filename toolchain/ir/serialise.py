@@ -15,8 +15,10 @@ import tempfile
 import types
 import typing
 import zipfile
+import zlib
 from enum import Enum
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,10 @@ VERSION = 1
 SUFFIX = ".bitwright"
 #: Refuse archives whose members expand to more than this many bytes: no real graph comes near.
 MAXIMUM_BYTES = 4 << 30
+#: The same for the JSON part, which takes many times its size when it is read.
+MAXIMUM_JSON_BYTES = 256 << 20
+#: What zipfile raises for a damaged or unusual archive (RuntimeError: encrypted; also JSON that is nested too deeply).
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
 
 def _encode(value: Any, arrays: list[np.ndarray]) -> Any:
@@ -81,6 +87,17 @@ def _npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def _read_npy(content: bytes) -> np.ndarray:
+    """The array of a file that `_npy` wrote. Its size is checked first: a header can claim any."""
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array file of another version")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype != np.dtype("<i8") or fortran or 8 * prod(shape) != len(content) - stream.tell():
+        raise ValueError(f"an array of {dtype} and shape {shape} in {len(content)} bytes; expected 64-bit integers")
+    return np.frombuffer(content, dtype="<i8", offset=stream.tell()).reshape(shape)
+
+
 def canonical_description(graph: Graph) -> tuple[bytes, list[bytes]]:
     """(JSON, arrays) as bytes that are equal exactly when two graphs compute the same under the same names."""
     description, arrays = _describe(graph)
@@ -122,6 +139,9 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
             size = sum(member.file_size for member in archive.infolist())
             if size > MAXIMUM_BYTES:
                 raise InputError(f"{path}: expands to {size} bytes, more than the {MAXIMUM_BYTES} allowed for a graph")
+            size = archive.getinfo("graph.json").file_size
+            if size > MAXIMUM_JSON_BYTES:
+                raise InputError(f"{path}: graph.json has {size} bytes, more than the {MAXIMUM_JSON_BYTES} allowed")
             description = json.loads(archive.read("graph.json"))
             if description.get("format") != FORMAT or description.get("version") != VERSION:
                 raise InputError(
@@ -137,7 +157,7 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
             )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, EOFError, OSError) as error:
+    except (*_DAMAGE, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not a readable graph file ({type(error).__name__}: {error})") from None
     return check(graph)
 
@@ -147,6 +167,7 @@ class _Reader:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
+        self._taken: set[int] = set()
 
     def text(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -200,8 +221,11 @@ class _Reader:
 
     def array(self, value: dict[str, Any]) -> np.ndarray:
         if "array" in value:
-            content = self._archive.read(f"array_{int(value['array'])}.npy")
-            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            index = int(value["array"])
+            if index in self._taken:  # many uses of one large array would fill the memory
+                raise ValueError(f"array {index} is used twice")
+            self._taken.add(index)
+            return _read_npy(self._archive.read(f"array_{index}.npy"))
         flat = np.empty(len(value["integers"]), dtype=object)
         flat[:] = [int(text) for text in value["integers"]]
         return flat.reshape([int(size) for size in value["shape"]])

@@ -26,6 +26,9 @@ class Add(Operation):
 
     arity = 2
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subtract", bool(self.subtract))
+
     @staticmethod
     def shifts(a: IntegerType, b: IntegerType) -> tuple[int, int]:
         """Left shifts of the two operands that bring both to the result's binary point."""
@@ -55,5 +58,13 @@ class Add(Operation):
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         a, b = TensorType((2, 3), IntegerType(True, 4, 1)), TensorType((2, 3), IntegerType(False, 5, 3))
-        yield cls(), (a, b)
-        yield cls(True), (a, b)
+
+        for subtract in (False, True):
+            yield cls(subtract), (a, b)
+            yield cls(subtract), (b, a)
+            yield cls(subtract), (a, TensorType((1, 3), IntegerType(True, 6, -2, -30, 7)))
+            yield cls(subtract), (TensorType((1, 4, 1), a.element), TensorType((2, 1, 3), b.element))
+            # The shifted operand, then the sum alone, passes 63 bits; then an operand does.
+            yield cls(subtract), (TensorType((3,), IntegerType(True, 50)), TensorType((3,), IntegerType(True, 8, 20)))
+            yield cls(subtract), (TensorType((3,), IntegerType(True, 63)), TensorType((1,), IntegerType(False, 63)))
+            yield cls(subtract), (TensorType((3,), IntegerType(True, 80, 60)), TensorType((3,), IntegerType(True, 8)))

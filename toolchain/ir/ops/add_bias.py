@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, constant, operation, stored, working
+from toolchain.ir.operation import Operation, binary_point, constant, operation, stored, working
 from toolchain.ir.types import IntegerType, TensorType
 
 
@@ -26,6 +26,7 @@ class AddBias(Operation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bias", constant(self.bias, 1, "bias"))
+        object.__setattr__(self, "bias_fraction", binary_point(self.bias_fraction, "bias_fraction"))
 
     def shifts(self, element: IntegerType) -> tuple[int, int]:
         """Left shifts (of the input, of the bias) that bring both to the result's binary point."""

@@ -26,8 +26,7 @@ class Concatenate(Operation):
     arity = None
 
     def __post_init__(self) -> None:
-        (axis,) = integers((self.axis,), "axis", 0)
-        object.__setattr__(self, "axis", axis)
+        object.__setattr__(self, "axis", *integers((self.axis,), "axis", 0))
 
     def infer(self, *inputs: TensorType) -> TensorType:
         first = inputs[0]
@@ -59,5 +58,11 @@ class Concatenate(Operation):
 
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
+
         a, b = TensorType((2, 3), IntegerType(True, 4, 1)), TensorType((2, 2), IntegerType(False, 5, 3))
         yield cls(1), (a, b)
+        yield cls(0), (a, a)
+        yield cls(0), (a,)
+        yield cls(1), (b, a, TensorType((2, 1), IntegerType(True, 6, -2, -30, 7)))
+        yield cls(0), (TensorType((2,), IntegerType(True, 50)), TensorType((3,), IntegerType(True, 8, 20)))
+        yield cls(0), (TensorType((2,), IntegerType(False, 3)), TensorType((1,), IntegerType(True, 80)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.ir.operation import Operation, check_fraction, constant, operation, stored
+from toolchain.ir.operation import Operation, binary_point, constant, operation, stored
 from toolchain.ir.types import IntegerType, TensorType
 
 
@@ -27,7 +27,7 @@ class Constant(Operation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", constant(self.values, None, "values"))
-        check_fraction(self.fraction, "fraction")
+        object.__setattr__(self, "fraction", binary_point(self.fraction, "fraction"))
 
     def infer(self, *inputs: TensorType) -> TensorType:
         element = IntegerType.spanning(int(self.values.min()), int(self.values.max()), self.fraction)
@@ -38,4 +38,9 @@ class Constant(Operation):
 
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
+        random = np.random.default_rng(6)
         yield cls(np.array([3, -4, 0]), 2), ()
+        yield cls(random.integers(0, 9, (2, 3)), -1), ()
+        yield cls(random.integers(-9, 9, (2, 1, 4))), ()
+        yield cls(np.zeros(1, np.int64)), ()
+        yield cls(np.array([1 << 70, -(1 << 70)], dtype=object), 60), ()

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, check_fraction, constant, integers, operation, storage_dtype, stored
+from toolchain.ir.operation import Operation, binary_point, constant, integers, operation, storage_dtype, stored
 from toolchain.ir.products import WeightedSums, product_dtype
 from toolchain.ir.types import IntegerType, TensorType
 from toolchain.ir.windows import window_patches, window_positions, window_taps
@@ -45,9 +45,8 @@ class Conv(WeightedSums):
         object.__setattr__(self, "weights", constant(self.weights, (3, 4), "weights"))
         object.__setattr__(self, "strides", integers(self.strides, "strides", 1))
         object.__setattr__(self, "dilation", integers(self.dilation, "dilation", 1))
-        (groups,) = integers((self.groups,), "groups", 1)
-        object.__setattr__(self, "groups", groups)
-        check_fraction(self.weight_fraction, "weight_fraction")
+        object.__setattr__(self, "groups", *integers((self.groups,), "groups", 1))
+        object.__setattr__(self, "weight_fraction", binary_point(self.weight_fraction, "weight_fraction"))
 
     @property
     def window(self) -> tuple[int, ...]:
@@ -124,7 +123,25 @@ class Conv(WeightedSums):
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         random = np.random.default_rng(4)
-        yield (
-            cls(random.integers(-8, 8, (3, 3, 2, 4)), (1, 1), (1, 1), 1, 3),
-            (TensorType((5, 6, 2), IntegerType(True, 4, 2)),),
-        )
+
+        def weights(bits: int, *shape: int) -> np.ndarray:
+            return random.integers(-(1 << (bits - 1)), 1 << (bits - 1), shape)
+
+        image = TensorType((5, 6, 2), IntegerType(True, 4, 2))
+        yield cls(weights(4, 3, 3, 2, 4), (1, 1), (1, 1), 1, 3), (image,)
+        yield cls(weights(3, 3, 2, 2, 3), (2, 1), (1, 2)), (image,)
+        yield cls(weights(3, 2, 3, 2, 3), (3, 3), (4, 2), 1, -2), (image,)
+        yield cls(weights(3, 1, 1, 2, 3), (1, 1), (1, 1)), (image,)
+        yield cls(weights(3, 5, 6, 2, 3), (1, 1), (1, 1)), (image,)
+        yield cls(np.zeros((2, 2, 2, 1), np.int64), (1, 1), (1, 1)), (image,)
+        yield cls(random.integers(0, 2, (2, 2, 1, 3)), (2, 2), (1, 1)), (TensorType((4, 4, 1), IntegerType(False, 1)),)
+        shifted = TensorType((4, 5, 4), IntegerType(False, 4, 1, 3, 9))
+        yield cls(weights(4, 3, 3, 2, 6), (1, 1), (1, 1), 2, 1), (shifted,)
+        yield cls(weights(4, 3, 3, 1, 4), (1, 2), (1, 1), 4, 1), (shifted,)
+        yield cls(weights(4, 2, 2, 1, 12), (2, 2), (2, 1), 4, 1), (shifted,)
+        series = TensorType((9, 3), IntegerType(True, 5, 3))
+        yield cls(weights(4, 4, 3, 2), (2,), (2,), 1, 4), (series,)
+        yield cls(weights(4, 3, 1, 6), (1,), (1,), 3, 4), (series,)
+        for bits, width in ((16, 16), (30, 30), (40, 50)):  # sums past 2**24, past 2**53, and past 2**63
+            yield cls(weights(bits, 2, 2, 2, 2), (1, 1), (1, 1)), (TensorType((3, 3, 2), IntegerType(True, width)),)
+            yield cls(weights(bits, 2, 1, 2), (1,), (1,), 2), (TensorType((3, 2), IntegerType(True, width)),)

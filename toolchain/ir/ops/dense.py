@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, constant, operation, stored
+from toolchain.ir.operation import Operation, binary_point, constant, operation, stored
 from toolchain.ir.products import WeightedSums, product_dtype
 from toolchain.ir.types import IntegerType, TensorType
 
@@ -29,6 +29,7 @@ class Dense(WeightedSums):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", constant(self.weights, 2, "weights"))
+        object.__setattr__(self, "weight_fraction", binary_point(self.weight_fraction, "weight_fraction"))
 
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs

@@ -45,3 +45,7 @@ class InsertZeros(Operation):
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         x = TensorType((2, 3, 2), IntegerType(True, 4, 1))
         yield cls((2, 3, 1)), (x,)
+        yield cls((1, 1, 1)), (TensorType((2, 3, 2), IntegerType(False, 4, 1, 3, 9)),)
+        yield cls((1, 1, 2)), (TensorType((2, 3, 2), IntegerType(False, 4, 1, 3, 9)),)
+        yield cls((5,)), (TensorType((1,), IntegerType(False, 4, 1, 3, 9)),)
+        yield cls((3,)), (TensorType((2,), IntegerType(True, 80, 0, -(1 << 70), -5)),)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, check_fraction, constant, operation, stored
+from toolchain.ir.operation import Operation, binary_point, constant, integer, operation, stored
 from toolchain.ir.types import IntegerType, TensorType
 
 
@@ -28,7 +28,8 @@ class Lookup(Operation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", constant(self.table, 2, "table"))
-        check_fraction(self.fraction, "fraction")
+        object.__setattr__(self, "first", integer(self.first, "first"))
+        object.__setattr__(self, "fraction", binary_point(self.fraction, "fraction"))
 
     def reachable(self, element: IntegerType) -> np.ndarray:
         """The part of the table that inputs of type `element` can reach, from the interval's minimum on."""
@@ -59,4 +60,16 @@ class Lookup(Operation):
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         random = np.random.default_rng(5)
-        yield cls(random.integers(-9, 9, (1, 16)), -8, 2), (TensorType((3,), IntegerType(True, 4, 1)),)
+        x = TensorType((2, 3), IntegerType(True, 4, 1))
+        yield cls(random.integers(-9, 9, (1, 16)), -8, 2), (x,)
+        yield cls(random.integers(-9, 9, (3, 16)), -8, -1), (x,)
+        yield cls(random.integers(-9, 9, (3, 40)), -20), (x,)
+        yield cls(np.array([[7]]), 5), (TensorType((3,), IntegerType(False, 4, 0, 5, 5)),)
+        yield (
+            cls(np.array([[1 << 70, 3, -(1 << 80), 0]], dtype=object), 0, 60),
+            (TensorType((3,), IntegerType(False, 2)),),
+        )
+        # Only entries of few bits can be reached; then values of many bits.
+        yield cls(np.array([[1 << 70, 3, -4, 0]], dtype=object), -1), (TensorType((3,), IntegerType(False, 1)),)
+        far = IntegerType(True, 80, 0, 1 << 70, (1 << 70) + 5)
+        yield cls(random.integers(-9, 9, (3, 8)), (1 << 70) - 1), (TensorType((2, 3), far),)

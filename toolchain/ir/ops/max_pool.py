@@ -52,3 +52,10 @@ class MaxPool(Operation):
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         x = TensorType((6, 5, 2), IntegerType(True, 4, 1))
         yield cls((2, 2), (2, 2)), (x,)
+        yield cls((3, 2), (1, 3)), (x,)
+        yield cls((2, 3), (1, 1), (3, 2)), (x,)
+        yield cls((6, 5), (1, 1)), (x,)
+        yield cls((1, 1), (4, 2)), (x,)
+        yield cls((3,), (2,)), (TensorType((8, 3), IntegerType(False, 5, 2, 3, 20)),)
+        yield cls((2, 1, 2), (1, 1, 2)), (TensorType((3, 2, 4, 2), IntegerType(True, 3)),)
+        yield cls((2,), (1,)), (TensorType((4, 2), IntegerType(True, 80)),)

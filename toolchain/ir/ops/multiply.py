@@ -40,4 +40,11 @@ class Multiply(Operation):
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         a, b = TensorType((2, 3), IntegerType(True, 4, 1)), TensorType((2, 3), IntegerType(False, 5, 3))
+
         yield cls(), (a, b)
+        yield cls(), (a, a)
+        yield cls(), (b, TensorType((1, 3), IntegerType(True, 6, -2, -30, 7)))
+        yield cls(), (TensorType((1, 4, 1), a.element), TensorType((2, 1, 3), b.element))
+        yield cls(), (a, TensorType((2, 3), IntegerType(False, 1, 0, 0, 0)))
+        yield cls(), (TensorType((3,), IntegerType(True, 32)), TensorType((3,), IntegerType(True, 32)))
+        yield cls(), (TensorType((3,), IntegerType(True, 80, 60)), TensorType((3,), IntegerType(True, 8)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, integers, operation, storage_dtype
+from toolchain.ir.operation import Operation, integer, integers, operation, storage_dtype
 from toolchain.ir.types import IntegerType, TensorType
 
 
@@ -27,6 +27,7 @@ class Pad(Operation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(integers(pair, "widths", 0) for pair in self.widths))
+        object.__setattr__(self, "value", integer(self.value, "value"))
 
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
@@ -51,3 +52,10 @@ class Pad(Operation):
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         x = TensorType((3, 4, 2), IntegerType(True, 4, 1))
         yield cls(((1, 2), (0, 1), (0, 0))), (x,)
+        yield cls(((0, 0), (0, 0), (1, 1)), -8), (x,)
+        yield cls(((2, 0), (0, 3), (0, 0)), 100), (x,)
+        yield cls(((0, 0), (0, 0), (0, 0)), 100), (x,)
+        yield cls(((1, 1), (0, 0)), -1), (TensorType((4, 2), IntegerType(False, 3)),)
+        yield cls(((1, 1), (0, 0))), (TensorType((4, 2), IntegerType(False, 3, 0, 2, 5)),)
+        yield cls(((0, 5),), 1 << 70), (TensorType((4,), IntegerType(True, 63)),)
+        yield cls(((2, 0),)), (TensorType((4,), IntegerType(True, 80)),)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, check_fraction, constant, operation, stored, working
+from toolchain.ir.operation import Operation, binary_point, constant, operation, stored, working
 from toolchain.ir.types import IntegerType, TensorType
 
 
@@ -26,7 +26,7 @@ class Scale(Operation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factors", constant(self.factors, 1, "factors"))
-        check_fraction(self.fraction, "fraction")
+        object.__setattr__(self, "fraction", binary_point(self.fraction, "fraction"))
 
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
@@ -49,4 +49,11 @@ class Scale(Operation):
 
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
-        yield cls(np.array([3, -4, 0]), 2), (TensorType((2, 3), IntegerType(True, 4, 1)),)
+        x = TensorType((2, 3), IntegerType(True, 4, 1))
+        yield cls(np.array([3, -4, 0]), 2), (x,)
+        yield cls(np.array([-5]), -3), (x,)
+        yield cls(np.array([0]), 1), (x,)
+        yield cls(np.array([7, 3, 9]), 1), (TensorType((2, 3), IntegerType(False, 4, 1, 3, 9)),)
+        yield cls(np.array([1 << 31, -(1 << 31)])), (TensorType((2,), IntegerType(True, 33)),)
+        yield cls(np.array([1 << 70], dtype=object)), (TensorType((2,), IntegerType(False, 1, 0, 0, 0)),)
+        yield cls(np.array([3, -2]), 1), (TensorType((2,), IntegerType(True, 80)),)

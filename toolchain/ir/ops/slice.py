@@ -49,3 +49,6 @@ class Slice(Operation):
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         x = TensorType((5, 4, 3), IntegerType(True, 4, 1))
         yield cls((1, 0, 0), (5, 4, 2), (2, 1, 1)), (x,)
+        yield cls((0, 0, 0), (5, 4, 3), (1, 1, 1)), (x,)
+        yield cls((4, 1, 2), (5, 4, 3), (7, 2, 1)), (x,)
+        yield cls((1,), (6,), (3,)), (TensorType((6,), IntegerType(True, 80)),)

@@ -50,3 +50,9 @@ class SumPool(Operation):
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         x = TensorType((6, 5, 2), IntegerType(True, 4, 1))
         yield cls((2, 2), (2, 2)), (x,)
+        yield cls((3, 2), (1, 3)), (x,)
+        yield cls((6, 5), (1, 1)), (x,)
+        yield cls((1, 1), (4, 2)), (x,)
+        yield cls((3,), (2,)), (TensorType((8, 3), IntegerType(False, 5, 2, 3, 20)),)
+        yield cls((4,), (1,)), (TensorType((6, 2), IntegerType(True, 62, 10)),)
+        yield cls((2,), (1,)), (TensorType((4, 2), IntegerType(True, 80)),)

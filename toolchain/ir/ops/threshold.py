@@ -9,8 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import SpecViolation
-from toolchain.ir.operation import Operation, constant, operation, storage_dtype, stored
+from toolchain.ir.operation import INT64_EXACT, Operation, constant, operation, stored
 from toolchain.ir.types import IntegerType, TensorType
+
+#: Up to this many thresholds, comparing with each of them is faster than searching.
+_COMPARED = 32
+#: Values that are compared in one go: they and the counts stay in the cache.
+_PIECE_ELEMENTS = 1 << 15
 
 
 @operation("threshold")
@@ -49,17 +54,23 @@ class Threshold(Operation):
     def evaluate(self, *inputs: np.ndarray, types: tuple[TensorType, ...]) -> np.ndarray:
         (x,), (x_type,) = inputs, types
         result = self.infer(x_type).element
-        # Beyond-the-interval thresholds are never or always reached: clipping keeps them comparable in int64.
-        thresholds = self.thresholds
-        if thresholds.dtype == object and storage_dtype(x_type.element) is not object:
-            clipped = np.minimum(np.maximum(thresholds, x_type.element.minimum), x_type.element.maximum + 1)
-            if int(clipped.max()) < 1 << 63:
-                thresholds = clipped.astype(np.int64)
-        count = np.empty(x.shape, dtype=np.int64)
-        for channel in range(x.shape[-1]):
-            row = thresholds[channel if len(thresholds) > 1 else 0]
-            count[..., channel] = np.searchsorted(row, x[..., channel], side="right")
-        return stored(count + self.offset, result)
+        # Thresholds beyond the interval are never or always reached: clipping keeps them comparable in a narrow dtype.
+        ends = (x_type.element.minimum, x_type.element.maximum + 1)
+        if self.thresholds.dtype != object:
+            ends = (max(ends[0], -INT64_EXACT), min(ends[1], INT64_EXACT - 1))
+        thresholds = np.minimum(np.maximum(self.thresholds, ends[0]), ends[1])
+        largest = x_type.element.magnitude + 1
+        dtype = np.int32 if largest < 1 << 31 else np.int64 if largest < INT64_EXACT else object
+        thresholds, rows = thresholds.astype(dtype), x.reshape(-1, x_type.channels)
+        count = np.empty(rows.shape, dtype=np.int64)
+        if thresholds.shape[1] <= _COMPARED and dtype is not object:
+            _compare(rows, thresholds, count)
+        elif len(thresholds) == 1:
+            count[:] = np.searchsorted(thresholds[0], rows, side="right")
+        else:
+            for channel, row in enumerate(thresholds):
+                count[:, channel] = np.searchsorted(row, rows[:, channel], side="right")
+        return stored(count.reshape(x.shape) + self.offset, result)
 
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
@@ -70,3 +81,21 @@ class Threshold(Operation):
         yield cls(np.sort(random.integers(-100, 100, (1, 15)), axis=1), -8, 3), (x,)
         yield cls(np.array([[-5, -5, 0, 7, 7, 7]]), -3, 0), (x,)
         yield cls(np.sort(random.integers(0, 40, (4, 3)), axis=1), 0), (TensorType((4,), IntegerType(False, 5)),)
+        yield cls(np.sort(random.integers(-140, 140, (3, 40)), axis=1), 1), (TensorType((2, 3), IntegerType(True, 8)),)
+        yield cls(np.sort(random.integers(-140, 140, (1, 40)), axis=1), 1), (TensorType((2, 3), IntegerType(True, 8)),)
+        wide = (TensorType((2,), IntegerType(True, 80)),)
+        yield cls(np.array([[-5, 0, 1 << 40], [-(1 << 62), 1, 2]])), wide
+        yield cls(np.array([[-(1 << 70), 0, (1 << 79) - 1], [-(1 << 79), 1, 1 << 90]], dtype=object)), wide
+        yield cls(np.array([[-(1 << 70), 0, (1 << 62)]], dtype=object)), (TensorType((2,), IntegerType(True, 63)),)
+
+
+def _compare(rows: np.ndarray, thresholds: np.ndarray, count: np.ndarray) -> None:
+    """Count by comparison with every threshold. rows and count: (rows, channels); thresholds: (channels or 1, at most 127)."""
+    step = max(1, _PIECE_ELEMENTS // rows.shape[1])
+    columns = np.ascontiguousarray(thresholds.T)
+    for start in range(0, len(rows), step):
+        piece = rows[start : start + step].astype(thresholds.dtype)
+        reached = np.zeros(piece.shape, dtype=np.int8)
+        for column in columns:
+            reached += piece >= column
+        count[start : start + step] = reached

@@ -24,8 +24,7 @@ class TopK(Operation):
     k: int
 
     def __post_init__(self) -> None:
-        (k,) = integers((self.k,), "k", 1)
-        object.__setattr__(self, "k", k)
+        object.__setattr__(self, "k", *integers((self.k,), "k", 1))
 
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
@@ -39,4 +38,7 @@ class TopK(Operation):
 
     @classmethod
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
-        yield cls(3), (TensorType((5,), IntegerType(True, 3, 1)),)
+        for channels, k in ((5, 3), (5, 5), (4, 1), (1, 1)):
+            yield cls(k), (TensorType((channels,), IntegerType(True, 3, 1)),)
+        yield cls(2), (TensorType((2, 8), IntegerType(False, 2)),)
+        yield cls(2), (TensorType((3,), IntegerType(True, 80)),)

@@ -39,3 +39,5 @@ class Transpose(Operation):
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         x = TensorType((2, 3, 4), IntegerType(True, 4, 1))
         yield cls((2, 0, 1)), (x,)
+        yield cls((0, 1, 2)), (x,)
+        yield cls((1, 0)), (TensorType((2, 3), IntegerType(True, 80)),)

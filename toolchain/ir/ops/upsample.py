@@ -43,3 +43,6 @@ class Upsample(Operation):
     def samples(cls) -> Iterator[tuple[Operation, tuple[TensorType, ...]]]:
         x = TensorType((2, 3, 2), IntegerType(True, 4, 1))
         yield cls((2, 3, 1)), (x,)
+        yield cls((1, 1, 1)), (x,)
+        yield cls((1, 2, 4)), (x,)
+        yield cls((3,)), (TensorType((2,), IntegerType(True, 80)),)
