@@ -225,6 +225,16 @@ class _Lowering:
     def _(self, operation: Requantise, node: Node, x: TensorType) -> None:
         quantisation = QUANTISATION.get(operation.rounding)
         overflow = saturation_mode(operation.target, operation.overflow)
+        target = operation.target
+        same_word = (target.signed, target.width, target.fraction) == (
+            x.element.signed,
+            x.element.width,
+            x.element.fraction,
+        )
+        if same_word and target.minimum <= x.element.minimum and x.element.maximum <= target.maximum:
+            # hls4ml would take such an activation out, and an output port could then be the very array of an input.
+            self._extend(node, "BitwrightCopy", {})
+            return
         # ap_fixed's own model stops at a bit beyond the word when more bits are dropped than there are.
         narrow = operation.shift(x.element) > x.element.width
         if quantisation is None or overflow is None or overflow == "WRAP_SM" or narrow:
