@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every operation's samples: inferred types hold, 64-bit and arbitrary-precision evaluation agree, files round-trip."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
+from tests.sample_graphs import sample_graph, samples
 from toolchain.errors import SpecViolation
 from toolchain.ir import (
     AddBias,
     ArgMax,
     Dense,
-    Graph,
     GraphBuilder,
     Input,
     IntegerType,
@@ -24,19 +22,11 @@ from toolchain.ir import (
     TensorType,
     Threshold,
     load_graph,
-    operations,
     save_graph,
 )  # fmt: skip
 from toolchain.ir.operation import storage_dtype
 
-
-def make_cases() -> Iterator[object]:
-    for kind, cls in operations().items():
-        for number, (operation, types) in enumerate(cls.samples()):
-            yield pytest.param(operation, types, id=f"{kind}-{number}")
-
-
-CASES = list(make_cases())
+CASES = list(samples())
 
 
 def random_integers(element: IntegerType, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
@@ -70,25 +60,13 @@ def test_result_lies_in_the_inferred_type(
 
 @pytest.mark.parametrize(("operation", "types"), CASES)
 def test_file_round_trip(operation: Operation, types: tuple[TensorType, ...], tmp_path: object) -> None:
-    graph = graph_of(operation, types)
+    graph = sample_graph(operation, types)
     path = save_graph(graph, f"{tmp_path}/graph.bitwright")
     loaded = load_graph(path)
     assert loaded.digest == graph.digest
     assert loaded.types == graph.types
     again = save_graph(loaded, f"{tmp_path}/again.bitwright")
     assert again.read_bytes() == path.read_bytes()
-
-
-def graph_of(operation: Operation, types: tuple[TensorType, ...]) -> Graph:
-    builder = GraphBuilder("sample")
-    if isinstance(operation, Input):
-        builder.output(builder.add(operation, name="x"))
-    else:
-        if not types:  # a graph has an input, even where the operation takes none
-            builder.output(builder.add(Input((1,), IntegerType(True, 2)), name="x"), name="unused")
-        names = [builder.add(Input(t.shape, t.element), name="x") for t in types]
-        builder.output(builder.add(operation, *names, name="y"))
-    return builder.build()
 
 
 def test_dense_takes_the_widest_path_only_when_it_must() -> None:

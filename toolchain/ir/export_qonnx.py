@@ -12,16 +12,17 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from toolchain.errors import ToolNotFound, UnsupportedModel
 from toolchain.ir.graph import Graph, Node
-from toolchain.ir.operation import FLOAT32_EXACT
+from toolchain.ir.operation import FLOAT32_EXACT, Operation
 from toolchain.ir.ops.add_bias import AddBias
 from toolchain.ir.ops.argmax import ArgMax
 from toolchain.ir.ops.dense import Dense
+from toolchain.ir.ops.input import Input
 from toolchain.ir.ops.relu import Relu
 from toolchain.ir.ops.requantise import Requantise
 from toolchain.ir.ops.reshape import Reshape
@@ -126,12 +127,13 @@ class _Emitter:
         result = self._graph.types[node.name]
         self._require_exact(result.element.magnitude, "its results")
         self._require_fraction(result.element.fraction)
-        if not node.inputs:
+        if isinstance(node.operation, Input):
             self._tensors[node.name] = self._input(result)
             return
         lowering = _LOWERINGS.get(type(node.operation))
         if lowering is None:
-            raise UnsupportedModel(f"{node}: operation {node.operation.kind!r} has no form in QONNX")
+            known = ", ".join(sorted(cls.kind for cls in LOWERED))
+            raise UnsupportedModel(f"{node}: operation {node.operation.kind!r} has no form in QONNX here; {known} have")
         operands = [self._tensors[name] for name in node.inputs]
         self._tensors[node.name] = lowering(self, node.operation, operands, self._graph.input_types(node), result)
 
@@ -178,6 +180,9 @@ class _Emitter:
             )
 
     # What lowerings use.
+
+    def refuse(self, reason: str) -> NoReturn:
+        raise UnsupportedModel(f"{self._node}: {reason}")
 
     def require_exact(self, magnitude: int, what: str) -> None:
         self._require_exact(magnitude, what)
@@ -307,6 +312,9 @@ def _relu(emit: _Emitter, op: Relu, x: list[str], types: tuple[TensorType, ...],
 
 def _threshold(emit: _Emitter, op: Threshold, x: list[str], types: tuple[TensorType, ...], result: TensorType) -> str:
     element = types[0].element
+    layout = {1: "NC", 2: "NWC", 3: "NHWC"}.get(len(result.shape))
+    if layout is None:
+        emit.refuse(f"QONNX has thresholds on up to 3 axes, the input has shape {types[0].shape}; reshape it before")
     # Thresholds outside the input's interval are always or never reached, wherever exactly they are.
     table = np.minimum(np.maximum(op.thresholds, element.minimum), element.maximum + 1)
     emit.require_exact(int(np.abs(table).max()), "its thresholds")
@@ -317,7 +325,7 @@ def _threshold(emit: _Emitter, op: Threshold, x: list[str], types: tuple[TensorT
     return emit.add(
         "MultiThreshold", [x[0], thresholds], result.shape, "", final=True,
         out_scale=step, out_bias=op.offset * step, out_dtype=f"{'INT' if word.signed else 'UINT'}{word.width}",
-        data_layout={1: "NC", 2: "NWC", 3: "NHWC"}[len(result.shape)],
+        data_layout=layout,
     )  # fmt: skip
 
 
@@ -423,7 +431,7 @@ def _invert_where_signs_differ(emit: _Emitter, steps: str, wrapped: str, modulus
     return emit.add("Where", [differ, inverted, wrapped], shape, "sign_magnitude")
 
 
-_LOWERINGS: dict[type, Lowering] = {
+_LOWERINGS: dict[type[Operation], Lowering] = {
     AddBias: _add_bias,
     ArgMax: _argmax,
     Dense: _dense,
@@ -432,3 +440,6 @@ _LOWERINGS: dict[type, Lowering] = {
     Reshape: _reshape,
     Threshold: _threshold,
 }
+
+#: The operations that have a form in QONNX.
+LOWERED: tuple[type[Operation], ...] = (Input, *_LOWERINGS)

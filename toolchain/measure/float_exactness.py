@@ -125,6 +125,10 @@ _BOUNDS: dict[type[Operation], Callable[[Any, TensorType], int]] = {
 }
 
 
+#: The operations that have a floating-point lowering.
+LOWERED: tuple[type[Operation], ...] = (Input, *_BOUNDS)
+
+
 def largest_integer(operation: Operation, types: tuple[TensorType, ...]) -> int | None:
     """The largest magnitude that can occur inside a float lowering of `operation`; None for one that has no lowering."""
     if isinstance(operation, Input):

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import lcm
 
-from toolchain.errors import UsageError
-from toolchain.ir import ArgMax, Dense, Graph, Threshold
+from toolchain.errors import UnsupportedModel, UsageError
+from toolchain.ir import AddBias, ArgMax, Dense, Graph, Operation, Relu, Requantise, Threshold
 from toolchain.passes.group_stages import Stage, group_stages
+
+#: Operations whose stages work element by element: a beat goes in, a beat of as many elements comes out.
+_ELEMENTWISE: tuple[type[Operation], ...] = (AddBias, Relu, Requantise, Threshold)
+FOLDABLE: tuple[type[Operation], ...] = (Dense, ArgMax, *_ELEMENTWISE)
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,14 @@ def choose_folding(graph: Graph, cycles_per_frame: int) -> Folding:
 
     Among those, the one with the least logic for comparators, lanes and width converters (see `_logic`), which prefers
     beats as wide as the neighbour's; then the one with the fewest cycles summed over the stages.
-    Raises UsageError where no folding is fast enough, naming the stage and the fewest cycles it can take.
+    Raises UsageError where no folding is fast enough, naming the stage and the fewest cycles it can take; UnsupportedModel
+    for operations that cannot be folded.
     """
     if type(cycles_per_frame) is not int or cycles_per_frame < 1:
         raise UsageError(f"cycles_per_frame must be a whole number of at least 1, found {cycles_per_frame!r}")
     # Dynamic programming along the line: for every width of a stage's output beat, the cheapest way to get there.
     best: dict[int, tuple[tuple[int, int, int], tuple[StageFolding, ...]]] | None = None
-    stages = group_stages(graph)
+    stages = _foldable_stages(graph)
     for stage in stages:
         reached: dict[int, tuple[tuple[int, int, int], tuple[StageFolding, ...]]] = {}
         for option in _options(stage, cycles_per_frame):
@@ -67,9 +72,25 @@ def choose_folding(graph: Graph, cycles_per_frame: int) -> Folding:
     return Folding(cycles_per_frame, {stage.name: option for stage, option in zip(stages, chosen, strict=True)})
 
 
+def _foldable_stages(graph: Graph) -> tuple[Stage, ...]:
+    stages = group_stages(graph)
+    known = ", ".join(sorted(operation.kind for operation in FOLDABLE))
+    refused = [
+        f"{stage}: operation {stage.operation.kind!r} cannot be folded; {known} can"
+        for stage in stages
+        if not isinstance(stage.operation, FOLDABLE)
+    ]
+    if refused:
+        raise UnsupportedModel("the network cannot be folded:\n  " + "\n  ".join(refused))
+    return stages
+
+
 def check_folding(graph: Graph, folding: Folding) -> Folding:
-    """Return `folding` if it fits the graph, else raise UsageError with the stage, what was found and what is allowed."""
-    stages = {stage.name: stage for stage in group_stages(graph)}
+    """Return `folding` if it fits the graph, else raise UsageError with the stage, what was found and what is allowed.
+
+    Raises UnsupportedModel for operations that cannot be folded.
+    """
+    stages = {stage.name: stage for stage in _foldable_stages(graph)}
     for name in folding.stages:
         if name not in stages:
             raise UsageError(

@@ -61,6 +61,8 @@ def why_not_linear(node: Node, graph: Graph) -> str | None:
         return f"the network must have one output; found {len(graph.outputs)} ({names})"
     if isinstance(node.operation, Input) and graph.inputs[0] != node:
         return f"the network must have one input; found {len(graph.inputs)}"
+    if not isinstance(node.operation, Input) and len(node.inputs) != 1:
+        return f"it has {len(node.inputs)} operands; this backend takes networks in which every operation has one"
     uses = len(graph.consumers(node.name)) + sum(output.tensor == node.name for output in graph.outputs)
     if uses == 0:
         return "its result is not used; remove the node"

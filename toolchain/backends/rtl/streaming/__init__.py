@@ -21,13 +21,14 @@ def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
     """None if this backend computes `node` exactly, else the reason and what to do."""
     from toolchain.backends.rtl.streaming.kernels import kernels
 
-    reason = why_not_linear(node, graph)
-    if reason or isinstance(node.operation, Input | Reshape):
-        return reason
     kernel = kernels().get(type(node.operation))
-    if kernel is None:
+    computes = not isinstance(node.operation, Input | Reshape)
+    if computes and kernel is None:
         supported = sorted([*(operation.kind for operation in kernels()), Input.kind, Reshape.kind])
         return f"there is no streaming kernel for operation {node.operation.kind!r}; there are: {', '.join(supported)}"
+    reason = why_not_linear(node, graph)
+    if reason or kernel is None:
+        return reason
     try:
         stages = group_stages(graph)
     except UnsupportedModel:
