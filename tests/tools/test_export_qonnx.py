@@ -2,12 +2,12 @@
 """QONNX export: qonnx executes the file to exactly the interpreter's integers, or the export says why it cannot."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.sample_graphs import sample_graph, samples
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends import load_model, load_vectors
 from toolchain.ir import (
@@ -28,7 +28,7 @@ from toolchain.ir import (
     operations,
     quantise_input,
 )
-from toolchain.ir.export_qonnx import METADATA_KEY, export_qonnx
+from toolchain.ir.export_qonnx import LOWERED, METADATA_KEY, export_qonnx
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("qonnx")
@@ -56,28 +56,11 @@ def extremes_and_random(element: IntegerType, shape: tuple[int, ...], random: np
     return integers
 
 
-def single_operation(operation: Operation, types: tuple[TensorType, ...]) -> Graph:
-    builder = GraphBuilder("single")
-    if isinstance(operation, Input):
-        builder.output(builder.add(operation, name="x"))
-        return builder.build()
-    assert len(types) == 1, "extend this helper and `execute` to operations with several operands"
-    x = builder.add(Input(types[0].shape, types[0].element), name="x")
-    builder.output(builder.add(operation, x, name="y", source="the layer"))
-    return builder.build()
-
-
-def cases() -> Iterator[object]:
-    for kind, cls in operations().items():
-        for number, (operation, types) in enumerate(cls.samples()):
-            yield pytest.param(operation, types, id=f"{kind}-{number}")
-
-
-@pytest.mark.parametrize(("operation", "types"), list(cases()))
+@pytest.mark.parametrize(("operation", "types"), list(samples(LOWERED)))
 def test_every_operation(
     operation: Operation, types: tuple[TensorType, ...], random: np.random.Generator, tmp_path: Path
 ) -> None:
-    graph = single_operation(operation, types)
+    graph = sample_graph(operation, types)
     try:
         path = export_qonnx(graph, tmp_path / "graph.onnx", batch=BATCH)
     except UnsupportedModel as error:
@@ -93,6 +76,28 @@ def test_every_operation(
         flat.reshape(-1)[:count] = every[:count]
     expected = interpret(graph, integers)[graph.outputs[0].tensor]
     assert (execute(path, graph, integers) == expected).all()
+
+
+UNSUPPORTED = set(operations().values()) - set(LOWERED)
+
+
+@pytest.mark.parametrize("cls", sorted(UNSUPPORTED, key=lambda cls: cls.kind), ids=lambda cls: cls.kind)
+def test_what_has_no_form_is_refused_by_name(cls: type[Operation], tmp_path: Path) -> None:
+    operation, types = next(iter(cls.samples()))
+    with pytest.raises(UnsupportedModel) as caught:
+        export_qonnx(sample_graph(operation, types), tmp_path / "graph.onnx")
+    known = ", ".join(sorted(lowered.kind for lowered in LOWERED))
+    assert str(caught.value) == (
+        f"y ({cls.kind} from the layer): operation {cls.kind!r} has no form in QONNX here; {known} have"
+    )
+    assert not (tmp_path / "graph.onnx").exists()
+
+
+def test_thresholds_on_four_axes_are_refused(tmp_path: Path) -> None:
+    x = TensorType((2, 2, 2, 3), IntegerType(True, 4))
+    graph = sample_graph(Threshold(np.array([[0, 3]])), (x,))
+    with pytest.raises(UnsupportedModel, match=r"thresholds on up to 3 axes, the input has shape \(2, 2, 2, 3\)"):
+        export_qonnx(graph, tmp_path / "graph.onnx")
 
 
 def needs_more_than_float32(operation: Operation, graph: Graph) -> bool:
@@ -119,7 +124,7 @@ def test_every_rounding_with_every_overflow(
     if overflow is Overflow.WRAP_SIGN_MAGNITUDE and not target.signed:
         return  # that mode needs a signed target
     types = (TensorType((4,), IntegerType(True, 8, 3)),)
-    graph = single_operation(Requantise(target, rounding, overflow), types)
+    graph = sample_graph(Requantise(target, rounding, overflow), types)
     path = export_qonnx(graph, tmp_path / "graph.onnx", batch=BATCH)
     integers = np.arange(-128, 128).reshape(BATCH, 4)
     assert (execute(path, graph, integers) == interpret(graph, integers)["y"]).all()

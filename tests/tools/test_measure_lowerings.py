@@ -9,10 +9,10 @@ import zlib
 import numpy as np
 import pytest
 
+from tests.sample_graphs import sample_graph, samples
 from toolchain.errors import UnsupportedModel
 from toolchain.ir import (
     Graph,
-    GraphBuilder,
     Input,
     IntegerType,
     Operation,
@@ -25,29 +25,10 @@ from toolchain.ir import (
 )
 from toolchain.measure import onnx_lowering, torch_lowering
 from toolchain.measure.engines import engines
-from toolchain.measure.float_exactness import float_precision
+from toolchain.measure.float_exactness import LOWERED, float_precision
 from toolchain.measure.processor import measure_device
 
 DEVICES = ("cpu-onnxruntime", "cpu-torch")
-
-
-def all_samples() -> list:
-    found = []
-    for kind, operation_class in operations().items():
-        for number, (operation, types) in enumerate(operation_class.samples()):
-            found.append(pytest.param(operation, types, id=f"{kind}-{number}"))
-    return found
-
-
-def graph_of(operation: Operation, types: tuple[TensorType, ...]) -> Graph:
-    builder = GraphBuilder("sample")
-    if isinstance(operation, Input):
-        result = builder.add(operation, name="x")
-    else:
-        inputs = [builder.add(Input(t.shape, t.element), name="x") for t in types]
-        result = builder.add(operation, *inputs, name="y")
-    builder.output(result)
-    return builder.build()
 
 
 def vectors_for(graph: Graph, count: int, seed: str) -> np.ndarray:
@@ -75,18 +56,35 @@ def run_on(device: str, graph: Graph, vectors: np.ndarray, dtype: str) -> np.nda
     return results[0]
 
 
-def test_every_operation_has_a_lowering() -> None:
-    expected = set(operations().values()) - {Input}
-    assert set(onnx_lowering.LOWERINGS) == expected
-    assert set(torch_lowering.LOWERINGS) == expected
+def test_what_is_declared_has_lowerings() -> None:
+    assert set(onnx_lowering.LOWERINGS) == set(LOWERED) - {Input}
+    assert set(torch_lowering.LOWERINGS) == set(LOWERED) - {Input}
+
+
+UNSUPPORTED = set(operations().values()) - set(LOWERED)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("operation", "types"), all_samples())
+@pytest.mark.parametrize("cls", sorted(UNSUPPORTED, key=lambda cls: cls.kind), ids=lambda cls: cls.kind)
+def test_what_has_no_lowering_is_refused_by_name(cls: type[Operation], device: str) -> None:
+    operation, types = next(iter(cls.samples()))
+    graph = sample_graph(operation, types)
+    zeros = {
+        node.name: np.full((3, *graph.types[node.name].shape), graph.types[node.name].element.minimum)
+        for node in graph.inputs
+    }
+    with pytest.raises(
+        UnsupportedModel, match=rf"y \({cls.kind} from the layer\): operation '{cls.kind}' has no floating"
+    ):
+        measure_device(graph, zeros, device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("operation", "types"), list(samples(LOWERED)))
 def test_sample_equals_the_interpreter(
     device: str, operation: Operation, types: tuple[TensorType, ...], request: pytest.FixtureRequest
 ) -> None:
-    graph = graph_of(operation, types)
+    graph = sample_graph(operation, types)
     vectors = vectors_for(graph, 300, request.node.name)
     precision = float_precision(graph)
     if not precision.dtype:
@@ -118,7 +116,7 @@ def test_requantise_exhaustively(device: str, rounding: Rounding, overflow: Over
     """All 10-bit inputs through every rounding and overflow, dropping 0, 1, 3, 9 and far too many bits."""
     for fraction, width in ((6, 4), (5, 4), (3, 5), (-3, 2), (-90, 3), (8, 6)):
         operation = Requantise(IntegerType(signed, width, fraction), rounding, overflow)
-        graph = graph_of(operation, (TensorType((1,), IntegerType(True, 10, 6)),))
+        graph = sample_graph(operation, (TensorType((1,), IntegerType(True, 10, 6)),))
         vectors = vectors_for(graph, 0, "")
         assert len(vectors) == 1024
         expected = interpret(graph, vectors)["y"]
@@ -134,9 +132,9 @@ def test_requantise_at_the_edge_of_float32(device: str, rounding: Rounding) -> N
     for shift in (1, 2, 11, 22, 23):
         operation = Requantise(IntegerType(True, 30, -shift), rounding, Overflow.SATURATE)
         high = (1 << 24) - 1 - (1 << (shift - 1))
-        graph = graph_of(operation, (TensorType((1,), IntegerType(True, 25, 0, -high, high)),))
+        graph = sample_graph(operation, (TensorType((1,), IntegerType(True, 25, 0, -high, high)),))
         assert float_precision(graph).dtype == "float32"
-        beyond = graph_of(operation, (TensorType((1,), IntegerType(True, 25, 0, -high, high + 1)),))
+        beyond = sample_graph(operation, (TensorType((1,), IntegerType(True, 25, 0, -high, high + 1)),))
         assert float_precision(beyond).dtype == "float64"
         half = 1 << (shift - 1)
         centres = [0, high, -high, *(sign * (high // half - k) * half for sign in (1, -1) for k in range(4))]
