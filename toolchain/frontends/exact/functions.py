@@ -146,3 +146,42 @@ class Curve(Function):
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True)
+class Float32(Function):
+    """The nearest float32, ties to even: what one operation of a framework that computes in float32 does to its exact result.
+
+    Between exact functions it gives a framework's own arithmetic, operation by operation, as long as what goes in is a
+    float32 itself. Where no quantiser follows, it is left out (see `Walk.settled`).
+    """
+
+    def preimage(self, half: HalfLine, channel: int) -> Reals:
+        sign = 1 if half.upward else -1
+        bound = sign * half.bound
+        if abs(bound) > _LARGEST_FLOAT32:
+            return bound < 0
+        # The least float32 in the half-line, and the tie below it, which goes to the even one of its two neighbours.
+        least = np.float32(float(bound))
+        while Fraction(float(least)) < bound or (Fraction(float(least)) == bound and not half.inclusive):
+            least = np.nextafter(least, np.float32(np.inf))
+        while (lower := Fraction(float(np.nextafter(least, np.float32(-np.inf))))) > bound or (
+            lower == bound and half.inclusive
+        ):
+            least = np.nextafter(least, np.float32(-np.inf))
+        if not np.isfinite(least):
+            return False
+        is_even = not int(least.view(np.uint32)) & 1
+        return HalfLine(sign * (Fraction(float(least)) + lower) / 2, is_even, half.upward)
+
+    def value(self, v: Fraction, channel: int) -> Fraction:
+        # Through float64 a value could be rounded twice; the neighbours decide exactly.
+        near = np.float32(float(v))
+        candidates = (np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf)))
+        return min(
+            (Fraction(float(c)) for c in candidates if np.isfinite(c)),
+            key=lambda c: (abs(c - v), int(np.float32(float(c)).view(np.uint32)) & 1),
+        )
+
+
+_LARGEST_FLOAT32 = Fraction(float(np.finfo(np.float32).max))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UnsupportedModel, UsageError
-from toolchain.frontends.exact.functions import Affine, Clip, Leaky
+from toolchain.frontends.exact.functions import Affine, Clip, Float32, Leaky
 from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Quantiser
 from toolchain.frontends.exact.values import ONE, ZERO, Line, RealInput, Site, compact, power_of_two
 from toolchain.frontends.real_input import declared, narrowed
@@ -184,6 +184,8 @@ class Walk:
                 line = self._clipped(line, function, site)
             elif isinstance(function, Leaky):
                 line = self._leaky(line, function, site)
+            elif isinstance(function, Float32):
+                self.sums_exact = False  # the graph goes on with the exact value, the framework with the rounded one
             else:
                 raise UnsupportedModel(
                     f"{site.label}: needs the result of {function}, which is not quantised; put a quantiser before it"
