@@ -306,7 +306,7 @@ def test_an_input_that_the_model_does_not_quantise(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{file}: node 'dense1' (MatMul) works on inputs that the model has not quantised: give the type that the inputs have in "
         "hardware with input_type (--input-type on the command line), for example 'fixed<16,6>', or let the model begin with a "
-        "QuantIdentity"
+        "quantiser (QActivation, QuantIdentity)"
     )
     check(net, tmp_path, 0.25, input_type="fixed<8,4>")
 

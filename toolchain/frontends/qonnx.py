@@ -1,73 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QONNX files (what Brevitas exports) to the integer graph.
+"""QONNX files (what Brevitas exports), ONNX int8 files and FINN-ONNX files to the integer graph.
 
-A walk through the file carries, for every tensor, integers and the exact rational line that turns them into the real
-values of the file: ``real = scale[c] * integer + offset[c]``, with the file's float32 constants taken as the fractions that
-they are. Products with constants, biases and batch norms only change the line; a matrix product with quantised weights is
-an integer product. Where a quantiser follows, the line decides: a power-of-two ratio is a shift (Requantise), anything
-else becomes thresholds at the exact integers where the rational value passes from one step to the next.
+A walk through the file carries, for every tensor, integers and the exact rational meaning of each, with the file's float32
+constants taken as the fractions that they are (`toolchain.frontends.exact`). How one operation is read stands in
+`toolchain.frontends.onnx_nodes`.
 
 What the framework does differently: it computes the same real values in float32, so its result can differ from the graph's
 where the exact value lies within its rounding error (a few parts in 10**7) of a tie between two steps; on exact ties the
 graph follows the file's rounding mode. A bias quantised on the accumulator's step (Brevitas Int32Bias and the like) is an
 integer, although float32 stores its scale, the product of two others, rounded. A batch norm's ``gamma / sqrt(variance +
 epsilon)`` is not rational; it is taken as its float64 value.
+
+Axes: a channels-first file gets a graph with the channels last. The user's samples and results keep the file's order; the
+graph's inputs and outputs say how their axes are permuted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolchain.errors import UnsupportedModel, UsageError
+from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.quantiser import Constant
+from toolchain.frontends.exact.values import Line, RealInput, Site
+from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.onnx_nodes.folding import folded, is_foldable
+from toolchain.frontends.onnx_nodes.quantisers import INTEGER_TYPES
+from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, channels_first, handlers
 from toolchain.frontends.qonnx_file import load_onnx
 from toolchain.frontends.qonnx_run import framework_run, version
-from toolchain.frontends.qonnx_values import (
-    Constant,
-    Line,
-    Quantiser,
-    RealInput,
-    fractions_of,
-    quantised_constant,
-)
-from toolchain.frontends.qonnx_walk import Walk
 from toolchain.frontends.real_input import parse_input_type
-from toolchain.ir import Reshape, Rounding
+from toolchain.ir import IntegerType
 
-#: Functions that, as the last operation, stay on the host.
-HOST_FUNCTIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-#: QONNX's rounding modes. Its HALF_UP and HALF_DOWN work on magnitudes.
-ROUNDING_MODES = {
-    "ROUND": Rounding.HALF_EVEN,
-    "HALF_EVEN": Rounding.HALF_EVEN,
-    "CEIL": Rounding.CEILING,
-    "FLOOR": Rounding.TRUNCATE,
-    "UP": Rounding.AWAY,
-    "DOWN": Rounding.TRUNCATE_ZERO,
-    "ROUND_TO_ZERO": Rounding.TRUNCATE_ZERO,
-    "HALF_UP": Rounding.HALF_AWAY,
-    "HALF_DOWN": Rounding.HALF_ZERO,
+#: Functions that, as the last operation before an output, stay on the host.
+HOST_FUNCTIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "Tanh": "tanh"}
+#: Operations that say that a file's samples have their channels first.
+_CHANNELS_FIRST = {
+    "Conv",
+    "ConvTranspose",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "QLinearConv",
+    "ConvInteger",
 }
-
-Value = Constant | RealInput | Line
-Handler = Callable[[Walk, Any, list[Value], str], Value]
-_HANDLERS: dict[str, Handler] = {}
-
-
-def handles(*kinds: str) -> Callable[[Handler], Handler]:
-    """Register the function that reads nodes of these operations: (walk, node, operands, label) -> result."""
-
-    def register(function: Handler) -> Handler:
-        for kind in kinds:
-            _HANDLERS[kind] = function
-        return function
-
-    return register
 
 
 def import_file(
@@ -82,55 +63,118 @@ def import_proto(
 ) -> ImportedModel:
     """Convert a checked ONNX ModelProto. Parameters and errors as for the other frontends."""
     graph = proto.graph
-    constants = {tensor.name: Constant(_array(tensor, where)) for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(graph.output) != 1:
+    walk = Walk(graph.name or "model", version(), where)
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=18)
+    reader = Reader(walk, input_range, opset=opset)
+    reader.values.update({tensor.name: _constant(tensor, where) for tensor in graph.initializer})
+    for node in graph.node:
+        for name in node.input:
+            reader.consumers.setdefault(name, []).append(node)
+    inputs = [value for value in graph.input if value.name not in reader.values]
+    if not inputs or not graph.output:
         raise UnsupportedModel(
-            f"{where}: has {len(inputs)} inputs and {len(graph.output)} outputs; supported is one of each"
+            f"{where}: has {len(inputs)} inputs and {len(graph.output)} outputs; one of each is needed"
         )
-    shape = _shape(inputs[0], where)
-    walk = Walk(graph.name or "model", version(), inputs[0].name, shape, input_range, where)
-    start: Value = RealInput(shape)
-    if input_type is not None:
-        start = walk.declared_input(parse_input_type(input_type))
-    values: dict[str, Value] = {inputs[0].name: start, **constants}
-    host_function, final = "", graph.output[0].name
-    for position, node in enumerate(graph.node):
-        label = _label(node, where)
-        host = HOST_FUNCTIONS.get(node.op_type)
-        if host and node.output[0] == final and position == len(graph.node) - 1:
-            _require_last_axis(node, values[node.input[0]], label)
-            host_function, final = host, node.input[0]
-            break
-        handler = _HANDLERS.get(node.op_type)
-        if handler is None:
-            known = ", ".join(sorted({*_HANDLERS, *HOST_FUNCTIONS}))
+    is_channels_first = any(node.op_type in _CHANNELS_FIRST for node in graph.node)
+    declared = parse_input_type(input_type) if input_type is not None else None
+    real_inputs = 0
+    for value in inputs:
+        start = _start(value, is_channels_first, where)
+        element = declared or _integer_type(value)
+        real_inputs += element is None
+        reader.values[value.name] = (
+            start if element is None else walk.declared_input(start, element, Fraction(1), input_range)
+        )
+    hosts = _host_functions(graph)
+    for node in graph.node:
+        if node.output[0] not in hosts:
+            _read(reader, node, where)
+    finals = {}
+    for output in graph.output:
+        host = hosts.get(output.name)
+        tensor = output.name if host is None else host.input[0]
+        site = Site(output.name, f"output {output.name!r}", f"{where}: output {output.name!r}")
+        result = _known(reader, tensor, site.label)
+        if not isinstance(result, Line):
             raise UnsupportedModel(
-                f"{label}: this operation is not supported; supported are {known} ({' and '.join(sorted(HOST_FUNCTIONS))} as the end only)"
+                f"{where}: quantises nothing on the way to {output.name!r}; there is no integer arithmetic in it"
             )
-        if len(node.output) != 1:
-            raise UnsupportedModel(f"{label}: has {len(node.output)} results; supported is one")
-        operands = [values[name] for name in node.input if name]
-        values[node.output[0]] = handler(walk, node, operands, label)
-    result = values[final]
-    if not isinstance(result, Line):
-        raise UnsupportedModel(f"{where}: quantises nothing; there is no integer arithmetic in it")
-    walk.finish(result, name=graph.output[0].name, host_function=host_function)
-    run = framework_run(proto, inputs[0].name, final)
-    return ImportedModel(walk.builder.build(), version(), run, quantises_input=input_type is None)
+        if host is not None:
+            _require_last_axis(host, result, site.label)
+        walk.output(result, name=output.name, host_function=HOST_FUNCTIONS[host.op_type] if host else "", site=site)
+        finals[output.name] = tensor
+    run = framework_run(proto, [value.name for value in inputs], list(finals.values()))
+    return ImportedModel(walk.finish(), version(), run, quantises_input=declared is None)
 
 
-def _label(node: Any, where: str) -> str:
-    return f"{where}: node {node.name or node.output[0]!r} ({node.op_type})"
+def _read(reader: Reader, node: Any, where: str) -> None:
+    """Read one node and note what its results are."""
+    name = node.name or node.output[0]
+    site = Site(name, f"{name!r} ({node.op_type})", f"{where}: node {name!r} ({node.op_type})")
+    operands = tuple(_known(reader, tensor, site.label) if tensor else None for tensor in node.input)
+    view = NodeView(node.op_type, operands, _attributes(node, site.label), tuple(node.output), site)
+    handler = handlers().get(node.op_type)
+    constants = [value for value in operands if isinstance(value, Constant)]
+    is_constant = bool(constants) and len(constants) == sum(value is not None for value in operands)
+    # Quantised constants keep their integers where a reader knows how; others are just evaluated.
+    if is_constant and is_foldable(node) and (handler is None or all(v.integers is None for v in constants)):
+        reader.values.update(folded(node, operands, reader.opset, site.label))
+        return
+    if handler is None:
+        known = ", ".join(sorted({*handlers(), *HOST_FUNCTIONS}))
+        ends = " and ".join(sorted(set(HOST_FUNCTIONS) - set(handlers())))
+        raise UnsupportedModel(
+            f"{site.label}: this operation is not supported; supported are {known} ({ends} as the end only)"
+        )
+    results = handler(reader, view)
+    for tensor, result in zip(node.output, results if isinstance(results, tuple) else (results,), strict=False):
+        if tensor and result is not None:
+            reader.values[tensor] = result
 
 
-def _array(tensor: Any, where: str) -> np.ndarray:
+def _known(reader: Reader, tensor: str, label: str) -> Value:
+    if tensor not in reader.values:
+        raise UnsupportedModel(f"{label}: needs the result {tensor!r}, which is not supported or computed nowhere")
+    return reader.values[tensor]
+
+
+def _host_functions(graph: Any) -> dict[str, Any]:
+    """Output name -> the node that computes it last and stays on the host."""
+    outputs = {value.name for value in graph.output}
+    read = {name for node in graph.node for name in node.input}
+    return {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type in HOST_FUNCTIONS and node.output[0] in outputs and node.output[0] not in read
+    }
+
+
+def _start(value: Any, is_channels_first: bool, where: str) -> RealInput:
+    sizes = _shape(value, where)
+    rank = len(sizes)
+    axes = channels_first(rank) if is_channels_first and rank in (2, 3) else ()
+    order = (*range(1, rank), 0) if axes else ()
+    shape = tuple(sizes[axis] for axis in order) if axes else sizes
+    return RealInput(value.name, f"input {value.name!r}", shape, shape, host_axes=order, axes=axes)
+
+
+def _integer_type(value: Any) -> IntegerType | None:
+    """The type of an input that the file itself declares to be integers, else None."""
+    from onnx import helper
+
+    kind = str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    if kind in INTEGER_TYPES:
+        return IntegerType.spanning(*INTEGER_TYPES[kind])
+    return None
+
+
+def _constant(tensor: Any, where: str) -> Constant:
     from onnx import numpy_helper
 
     array = numpy_helper.to_array(tensor)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UnsupportedModel(f"{where}: constant {tensor.name!r} holds NaN or infinity; all constants must be finite")
-    return array
+    return Constant(array)
 
 
 def _shape(value: Any, where: str) -> tuple[int, ...]:
@@ -143,180 +187,23 @@ def _shape(value: Any, where: str) -> tuple[int, ...]:
     return sizes[1:]
 
 
-def _attributes(node: Any) -> dict[str, Any]:
-    from onnx import helper
+def _attributes(node: Any, label: str) -> dict[str, Any]:
+    from onnx import AttributeProto, helper, numpy_helper
 
-    values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
-
-
-def _constant(value: Value, label: str, what: str) -> Constant:
-    if not isinstance(value, Constant):
-        raise UnsupportedModel(f"{label}: {what} must be a constant")
-    return value
-
-
-def _line(walk: Walk, value: Value, label: str) -> Line:
-    if isinstance(value, Line):
-        return value
-    if isinstance(value, RealInput):
-        raise UsageError(
-            f"{label} works on inputs that the model has not quantised: give the type that the inputs have in hardware with "
-            "input_type (--input-type on the command line), for example 'fixed<16,6>', or let the model begin with a "
-            "QuantIdentity"
-        )
-    raise UnsupportedModel(f"{label}: works on constants only")
+    values: dict[str, Any] = {}
+    for attribute in node.attribute:
+        if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+            raise UnsupportedModel(f"{label}: holds a graph of its own (control flow); supported are plain operations")
+        value = helper.get_attribute_value(attribute)
+        if attribute.type == AttributeProto.TENSOR:
+            value = numpy_helper.to_array(value)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise UnsupportedModel(f"{label}: holds NaN or infinity; all constants must be finite")
+        values[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return values
 
 
-def _require_last_axis(node: Any, value: Value, label: str) -> None:
-    axis = _attributes(node).get("axis", -1)
-    rank = len(value.shape) + 1 if isinstance(value, Line) else 0
-    if node.op_type == "Softmax" and axis not in (-1, rank - 1):
-        raise UnsupportedModel(f"{label}: axis is {axis}; supported is the last one")
-
-
-@handles("Constant")
-def _constant_node(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    attributes = _attributes(node)
-    if "value" not in attributes:
-        raise UnsupportedModel(f"{label}: holds {sorted(attributes)}; supported is a tensor")
-    return Constant(_array(attributes["value"], label))
-
-
-@handles("Identity", "Dropout")
-def _identity(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    return operands[0]
-
-
-@handles("Quant", "IntQuant")
-def _quant(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    if len(operands) != 4:
-        raise UnsupportedModel(f"{label}: has {len(operands)} inputs; expected value, scale, zero point and bit width")
-    scale, zero, bits = (
-        _constant(v, label, w).values for v, w in zip(operands[1:], ("scale", "zero point", "bit width"), strict=True)
-    )
-    attributes = _attributes(node)
-    mode = str(attributes.get("rounding_mode", "ROUND")).upper()
-    if mode not in ROUNDING_MODES:
-        raise UnsupportedModel(
-            f"{label}: rounding mode {mode!r} is not known; supported are {', '.join(ROUNDING_MODES)}"
-        )
-    quantiser = Quantiser.read(
-        scale,
-        zero,
-        bits,
-        signed=bool(attributes.get("signed", 1)),
-        narrow=bool(attributes.get("narrow", 1)),
-        rounding=ROUNDING_MODES[mode],
-        label=label,
-    )
-    return _apply(walk, node, operands[0], quantiser, label)
-
-
-@handles("BipolarQuant")
-def _bipolar(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    scale = _constant(operands[1], label, "scale").values
-    return _apply(walk, node, operands[0], Quantiser.bipolar(scale, label), label)
-
-
-def _apply(walk: Walk, node: Any, value: Value, quantiser: Quantiser, label: str) -> Value:
-    if isinstance(value, Constant):
-        return quantised_constant(value, quantiser, label)
-    name = node.name or node.output[0]
-    if isinstance(value, RealInput):
-        return walk.quantised_input(quantiser, value, f"{name!r} ({node.op_type})", label)
-    return walk.requantise(value, quantiser, name, f"{name!r} ({node.op_type})", label)
-
-
-@handles("Relu")
-def _relu(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    line = _line(walk, operands[0], label)
-    return replace(line, rectified=True)
-
-
-@handles("MatMul")
-def _matmul(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    weights = _constant(operands[1], label, "the second operand")
-    return walk.dense(_line(walk, operands[0], label), weights, node.name or node.output[0], _source(node), label)
-
-
-@handles("Gemm")
-def _gemm(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    attributes = _attributes(node)
-    if attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0 or attributes.get("transA", 0):
-        raise UnsupportedModel(f"{label}: supported are alpha = 1, beta = 1 and transA = 0, found {attributes}")
-    weights = _constant(operands[1], label, "the second operand")
-    if attributes.get("transB", 0):
-        weights = weights.transposed()
-    result = walk.dense(_line(walk, operands[0], label), weights, node.name or node.output[0], _source(node), label)
-    if len(operands) == 3:
-        result = walk.add(result, _constant(operands[2], label, "the bias"), 1, label)
-    return result
-
-
-def _source(node: Any) -> str:
-    return f"{node.name or node.output[0]!r} ({node.op_type})"
-
-
-@handles("Add", "Sub", "Mul", "Div")
-def _arithmetic(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    first, second = operands
-    if isinstance(first, Constant) and isinstance(second, Line) and node.op_type in ("Add", "Mul"):
-        first, second = second, first
-    line, constant = _line(walk, first, label), _constant(second, label, "one operand")
-    if node.op_type in ("Add", "Sub"):
-        return walk.add(line, constant, 1 if node.op_type == "Add" else -1, label)
-    factors = fractions_of(constant.per_channel(line.channels, label))
-    if node.op_type == "Div":
-        if any(factor == 0 for factor in factors):
-            raise UnsupportedModel(f"{label}: divides by 0")
-        factors = [1 / factor for factor in factors]
-    return walk.multiply(line, factors, label)
-
-
-@handles("BatchNormalization")
-def _batch_norm(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    line = _line(walk, operands[0], label)
-    names = ("scale", "bias", "mean", "variance")
-    gamma, beta, mean, variance = (
-        _constant(v, label, w).per_channel(line.channels, label).astype(np.float64)
-        for v, w in zip(operands[1:5], names, strict=True)
-    )
-    if len(line.shape) != 1:
-        raise UnsupportedModel(f"{label}: supported on (batch, channels) tensors only, found {line.shape} a sample")
-    epsilon = float(_attributes(node).get("epsilon", 1e-5))
-    factors = fractions_of(gamma / np.sqrt(variance + epsilon))
-    shifts = [b - m * f for b, m, f in zip(fractions_of(beta), fractions_of(mean), factors, strict=True)]
-    return walk.shift(walk.multiply(line, factors, label), shifts, label)
-
-
-@handles("Flatten", "Reshape")
-def _reshape(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    value = operands[0]
-    if isinstance(value, Constant):
-        raise UnsupportedModel(f"{label}: works on constants only")
-    size = int(np.prod(value.shape))
-    if node.op_type == "Flatten":
-        if _attributes(node).get("axis", 1) != 1:
-            raise UnsupportedModel(f"{label}: axis is {_attributes(node)['axis']}; supported is 1")
-        shape: tuple[int, ...] = (size,)
-    else:
-        target = [int(v) for v in _constant(operands[1], label, "the shape").values.reshape(-1)]
-        # The batch axis is kept where the file says 0 or 1 for it, or -1 with all other sizes given.
-        sizes = target[1:]
-        known = int(np.prod([v for v in sizes if v != -1]))
-        shape = tuple(size // known if v == -1 and known else v for v in sizes)
-        if not shape or target[0] not in (0, 1, -1) or any(v < 1 for v in shape) or int(np.prod(shape)) != size:
-            raise UnsupportedModel(
-                f"{label}: to shape {target}; supported are shapes that keep the batch as the first axis"
-            )
-    return walk.reshape(value, Reshape(shape), node.name or node.output[0], _source(node), label)
-
-
-@handles("Transpose")
-def _transpose(walk: Walk, node: Any, operands: list[Value], label: str) -> Value:
-    constant = _constant(operands[0], label, "the operand")
-    permutation = list(_attributes(node).get("perm", range(constant.values.ndim)[::-1]))
-    if constant.values.ndim != 2 or permutation not in ([0, 1], [1, 0]):
-        raise UnsupportedModel(f"{label}: permutation {permutation}; supported is that of a matrix")
-    return constant.transposed() if permutation == [1, 0] else constant
+def _require_last_axis(node: Any, value: Line, label: str) -> None:
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)
+    if node.op_type in ("Softmax", "LogSoftmax") and axis not in (-1, len(value.shape)):
+        raise UnsupportedModel(f"{label}: a softmax along axis {axis}; supported is the last one")

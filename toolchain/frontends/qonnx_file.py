@@ -11,7 +11,12 @@ from toolchain.errors import InputError, ToolNotFound, UnsupportedModel
 #: Protobuf itself cannot hold more; models with their weights in separate files are refused.
 MAXIMUM_BYTES = (2 << 30) - 1
 #: QONNX looks custom operations up by importing a Python module of the domain's name, so no other domain may pass.
-DOMAINS = ("", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas")
+DOMAINS = (
+    "", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "com.microsoft",
+)  # fmt: skip
+#: QONNX's operations, which old files put among ONNX's own, and other names that their domain has gone by.
+_QONNX_OPERATIONS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold")
+_OLD_DOMAINS = ("onnx.brevitas", "finn.custom_op.general")
 
 
 def import_onnx() -> Any:
@@ -60,6 +65,13 @@ def load_onnx(path: Path) -> Any:
         )
     if model.functions:
         raise UnsupportedModel(f"{path}: defines functions of its own ({model.functions[0].name!r}); inline them first")
+    for node in model.graph.node:
+        if node.domain in _OLD_DOMAINS or (node.op_type in _QONNX_OPERATIONS and node.domain in ("", "ai.onnx")):
+            node.domain = DOMAINS[2]
+    imported = {entry.domain for entry in model.opset_import}
+    for domain in {node.domain for node in model.graph.node} - imported - {"ai.onnx"}:
+        # Exporters of QONNX leave the version of its operations out.
+        model.opset_import.append(onnx.helper.make_opsetid(domain, 1 if domain else 18))
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, TypeError) as error:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QONNX's own execution of a file: the framework side of the comparison."""
+"""The file's own execution, by qonnx and ONNX Runtime: the framework side of the comparison."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from toolchain.errors import InputError, ToolNotFound
 
 #: Samples in one execution.
 _CHUNK_SAMPLES = 1024
+#: Operations that may fix the batch's size.
+_FIXES_BATCH = ("Reshape", "Expand", "Tile", "Resize")
 
 
 def version() -> str:
@@ -24,33 +26,42 @@ def version() -> str:
         raise ToolNotFound("qonnx is not installed; install it with: pip install 'bitwright[qonnx]'") from error
 
 
-def framework_run(proto: Any, input_name: str, output_name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from real inputs (samples, *shape) to the real values of tensor `output_name`, executed by qonnx.
+Real = np.ndarray | Mapping[str, np.ndarray]
 
-    The file is executed with all samples of a chunk as one batch; one by one where a Reshape in it fixes the batch.
+
+def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Callable[[Real], Any]:
+    """A function from real inputs to the real values of the tensors `outputs`, executed by qonnx.
+
+    It takes one array (samples, *shape), or one by name where there are several inputs, and returns one array, or a list of
+    arrays where there are several outputs. The file is executed with all samples of a chunk as one batch; one by one where an
+    operation in it may fix the batch.
     proto: a checked ModelProto; only operations that the frontend knows are in it.
     """
-    one_by_one = any(node.op_type == "Reshape" for node in proto.graph.node)
+    one_by_one = any(node.op_type in _FIXES_BATCH for node in proto.graph.node)
+    models: dict[int, Any] = {}
 
-    def run(x: np.ndarray) -> np.ndarray:
-        real = np.asarray(x, dtype=np.float32)
+    def run(x: Real) -> Any:
+        feeds = dict(x) if isinstance(x, Mapping) else {inputs[0]: x}
+        arrays = {name: np.asarray(array) for name, array in feeds.items()}
+        samples = len(next(iter(arrays.values())))
+        if not samples:
+            raise InputError(f"input {inputs[0]!r}: no samples")
         step = 1 if one_by_one else _CHUNK_SAMPLES
         parts = []
-        models: dict[int, Any] = {}
-        for start in range(0, len(real), step):
-            chunk = real[start : start + step]
-            if len(chunk) not in models:
-                models[len(chunk)] = _with_batch(proto, input_name, output_name, len(chunk))
-            parts.append(_execute(models[len(chunk)], input_name, output_name, chunk))
-        if not parts:
-            raise InputError(f"input {input_name!r}: no samples")
-        return np.concatenate(parts)
+        for start in range(0, samples, step):
+            chunk = {name: array[start : start + step] for name, array in arrays.items()}
+            size = len(next(iter(chunk.values())))
+            if size not in models:
+                models[size] = _with_batch(proto, inputs, outputs, size)
+            parts.append(_execute(models[size], chunk, outputs))
+        results = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        return results[0] if len(outputs) == 1 else results
 
     return run
 
 
-def _with_batch(proto: Any, input_name: str, output_name: str, batch: int) -> Any:
-    """A qonnx ModelWrapper that ends at `output_name`, with all shapes worked out for a batch."""
+def _with_batch(proto: Any, inputs: Sequence[str], outputs: Sequence[str], batch: int) -> Any:
+    """A qonnx ModelWrapper that ends at `outputs`, with all shapes worked out for a batch."""
     import onnx
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation.infer_shapes import InferShapes
@@ -58,13 +69,23 @@ def _with_batch(proto: Any, input_name: str, output_name: str, batch: int) -> An
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     graph = copy.graph
-    last = max(i for i, node in enumerate(graph.node) if output_name in node.output)
-    del graph.node[last + 1 :]
+    needed, kept = set(outputs), []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    kept.reverse()
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del graph.node[:]
+    graph.node.extend(nodes)
     del graph.value_info[:]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.output}
     del graph.output[:]
-    graph.output.append(onnx.helper.make_tensor_value_info(output_name, onnx.TensorProto.FLOAT, None))
+    for name in dict.fromkeys(outputs):
+        kind = kinds.get(name) or onnx.TensorProto.FLOAT
+        graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
     for value in graph.input:
-        if value.name == input_name:
+        if value.name in inputs:
             value.type.tensor_type.shape.dim[0].Clear()
             value.type.tensor_type.shape.dim[0].dim_value = batch
     with warnings.catch_warnings():
@@ -72,9 +93,16 @@ def _with_batch(proto: Any, input_name: str, output_name: str, batch: int) -> An
         return ModelWrapper(copy).transform(InferShapes())
 
 
-def _execute(model: Any, input_name: str, output_name: str, chunk: np.ndarray) -> np.ndarray:
+def _execute(model: Any, chunk: dict[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+    import onnx
     from qonnx.core.onnx_exec import execute_onnx
 
+    feeds = {}
+    for value in model.model.graph.input:
+        if value.name in chunk:
+            kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            feeds[value.name] = chunk[value.name].astype(kind)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return np.asarray(execute_onnx(model, {input_name: chunk})[output_name])
+        results = execute_onnx(model, feeds)
+    return [np.asarray(results[name]) for name in outputs]

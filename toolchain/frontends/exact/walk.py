@@ -35,7 +35,7 @@ MAXIMUM_EXTRA_FRACTION = 64
 
 ASK_FOR_TYPE = (
     "works on inputs that the model has not quantised: give the type that the inputs have in hardware with input_type "
-    "(--input-type on the command line), for example 'fixed<16,6>', or let the model begin with a quantiser"
+    "(--input-type on the command line), for example 'fixed<16,6>', or let the model begin with a quantiser (QActivation, QuantIdentity)"
 )
 
 

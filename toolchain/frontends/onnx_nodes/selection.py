@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picking classes: ArgMax and TopK along the channels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact import shapes
+from toolchain.frontends.exact.values import ONE, ZERO, Line, common_step
+from toolchain.frontends.onnx_nodes.reader import (
+    NodeView,
+    Reader,
+    Result,
+    Value,
+    axes_of,
+    handles,
+    in_file_order,
+    laid_out,
+    ordered,
+    sample_axis,
+)
+from toolchain.ir import ArgMax, TopK
+
+
+def _comparable(reader: Reader, node: NodeView) -> tuple[Line, int]:
+    """(the line with one meaning for all channels and the chosen axis last, that axis in the file)."""
+    line = reader.line(node.value(0), node)
+    axis = sample_axis(node.integer("axis", -1 if node.kind == "TopK" else 0), line, node)
+    rank = len(line.shape)
+    if axes_of(line)[axis] != rank - 1:
+        order = [a for a in range(rank) if a != axis]
+        axes = [0] * rank
+        for place, a in enumerate((*order, axis)):
+            axes[a] = place
+        line = laid_out(reader, line, tuple(axes), node)
+    line = reader.walk.settled(line, node.site)
+    if not line.is_uniform:
+        line = reader.walk.biased(line, node.site)
+        step = common_step(line.scale)
+        line = reader.walk.aligned(line, step, reader.walk.element(line).fraction, node.site)
+    return line, axis
+
+
+@handles("ArgMax")
+def _argmax(reader: Reader, node: NodeView) -> Value:
+    node.require("select_last_index", (0,), 0)
+    line, axis = _comparable(reader, node)
+    tensor = reader.walk.add(ArgMax(), line.tensor, site=node.site)
+    result = Line(tensor, (*line.shape[:-1], 1), (ONE,), (ZERO,), axes=line.axes)
+    if node.integer("keepdims", 1) or len(result.shape) == 1:
+        return result
+    result = in_file_order(reader, result, node)
+    kept = tuple(size for index, size in enumerate(result.shape) if index != axis)
+    return replace(shapes.reshape(reader.walk, result, kept, node.site.inner("shape")), axes=())
+
+
+@handles("TopK")
+def _top_k(reader: Reader, node: NodeView) -> Result:
+    """The indices; the values themselves are refused where they are used."""
+    node.require("largest", (1,), 1)
+    node.require("sorted", (1,), 1)
+    count = node.numbers(1, "k")[0]
+    line, _ = _comparable(reader, node)
+    if not 1 <= count <= line.channels:
+        raise UnsupportedModel(f"{node.label}: the {count} largest of {line.channels}")
+    tensor = reader.walk.add(TopK(count), line.tensor, site=node.site)
+    indices = Line(tensor, (*line.shape[:-1], count), (ONE,), (ZERO,), axes=ordered(axes_of(line)))
+    return (indices, indices)
