@@ -22,7 +22,8 @@ from toolchain.verify.packing import pack_beats
 
 _BENCH = RTL_TESTS / "network"
 _MODULE = "stream_network"
-_PORTS = (
+#: The top's ports, as the benches see them.
+PORTS = (
     "clk", "rst", "s_axis_tdata", "s_axis_tvalid", "s_axis_tready",
     "m_axis_tdata", "m_axis_tvalid", "m_axis_tready", "m_axis_tlast",
 )  # fmt: skip
@@ -77,14 +78,14 @@ def run_network_bench(
     cocotb.build_bench(
         [str(relative / source) for source in sources],
         top,
-        _PORTS,
+        PORTS,
         folder=folder,
         log=folder / "bench_build.log",
         jobs=jobs,
     )
     count = max(_FEWEST_FRAMES, min(_MOST_FRAMES, _PATTERN_CYCLES // facts["initiation_interval_cycles"]))
     vectors = x_integers[:count]
-    (folder / "bench.json").write_text(json.dumps(_bench_data(facts, graph, vectors)))
+    (folder / "bench.json").write_text(json.dumps(bench_data(facts, graph, vectors)))
     (folder / "outcome.json").unlink(missing_ok=True)
     outcomes = cocotb.run_bench(
         top,
@@ -103,8 +104,8 @@ def run_network_bench(
     return BenchResult(len(vectors), outcome["frames"], outcome["mismatches"], time.monotonic() - started, checks)
 
 
-def _bench_data(facts: Mapping[str, Any], graph: Graph, x_integers: np.ndarray) -> dict[str, Any]:
-    """What the bench reads: beats in hexadecimal, the interpreter's results, and what the plan declares."""
+def bench_data(facts: Mapping[str, Any], graph: Graph, x_integers: np.ndarray) -> dict[str, Any]:
+    """What a bench reads from bench.json: beats in hexadecimal, the interpreter's results, and what the plan declares."""
     (expected,) = interpret(graph, x_integers).values()
 
     def beats(values: np.ndarray, port: Mapping[str, Any]) -> list[list[str]]:
