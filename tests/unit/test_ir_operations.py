@@ -71,7 +71,7 @@ def test_file_round_trip(operation: Operation, types: tuple[TensorType, ...], tm
 
 def test_dense_takes_the_widest_path_only_when_it_must() -> None:
     """Sums one below and one above what float32, float64 and int64 hold, against Python integers."""
-    for width in (10, 11, 12, 24, 25, 26, 30, 31, 32, 62, 63, 64):
+    for width in (10, 11, 12, 24, 25, 26, 27, 30, 31, 32, 62, 63, 64):
         top = (1 << width) - 1
         weights = np.array([[top, -top], [top, top - 1], [1, 1]], dtype=object)
         x_type = TensorType((3,), IntegerType(False, width))

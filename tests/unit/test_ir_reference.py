@@ -191,8 +191,13 @@ def test_conv_in_pieces(monkeypatch: pytest.MonkeyPatch, random: np.random.Gener
 
     x_type = TensorType((11, 9, 4), IntegerType(True, 6))
     x = random_integers(x_type.element, (7, *x_type.shape), random)
-    for groups, inputs, outputs in ((1, 4, 6), (2, 2, 6), (4, 1, 4), (4, 1, 8)):
-        operation = Conv(random.integers(-9, 9, (3, 2, inputs, outputs)), (2, 3), (2, 1), groups)
+    for groups, inputs, outputs, strides in (
+        (1, 4, 6, (2, 3)),
+        (1, 4, 3, (1, 1)),
+        (2, 2, 6, (1, 2)),
+        (4, 1, 8, (1, 1)),
+    ):
+        operation = Conv(random.integers(-9, 9, (3, 2, inputs, outputs)), strides, (2, 1), groups)
         whole = operation.evaluate(x, types=(x_type,))
         for elements in (1, 200, 1500, 3000):
             monkeypatch.setattr(module, "_PIECE_ELEMENTS", elements)
@@ -203,7 +208,7 @@ def test_conv_in_pieces(monkeypatch: pytest.MonkeyPatch, random: np.random.Gener
 @pytest.mark.parametrize("groups", [1, 3])
 def test_conv_takes_the_widest_path_only_when_it_must(groups: int) -> None:
     """Sums just below and just above what float32, float64 and int64 hold."""
-    for width in (11, 12, 25, 26, 31, 32, 63, 64):
+    for width in (11, 12, 25, 26, 27, 31, 32, 63, 64):
         top = (1 << width) - 1
         weights = np.array([[top] * 3, [top - 1, -top, 1]], dtype=object).reshape(2, 1, 3)
         x_type = TensorType((3, groups), IntegerType(False, width))

@@ -18,8 +18,10 @@ from toolchain.ir.types import IntegerType, TensorType
 class Add(Operation):
     """``y = a + b``, or ``y = a - b``, element by element, both aligned to the finer of the two binary points.
 
-    - subtract: whether the second operand is subtracted.
-    The operands have the same number of axes; along each, their sizes are equal or one of them is 1 and is repeated.
+    subtract: whether the second operand is subtracted.
+
+    The operands have the same number of axes. Along each axis their sizes are equal, or one of them is 1 and that operand is
+    repeated.
     """
 
     subtract: bool = False

@@ -18,7 +18,9 @@ from toolchain.ir.types import IntegerType, TensorType
 class Concatenate(Operation):
     """The operands one after the other along `axis`, all aligned to the finest of their binary points.
 
-    - axis: of the sample, 0 the first. The other sizes are equal.
+    axis: of the sample, 0 is the first. Along all other axes the sizes are equal.
+
+    The result's interval spans those of the operands.
     """
 
     axis: int

@@ -17,7 +17,8 @@ from toolchain.ir.types import IntegerType, TensorType
 class Constant(Operation):
     """The integers of `values`, the same for every sample.
 
-    - values: integers in the shape of a sample, one or more axes; the real value is `values * 2**-fraction`.
+    values: integers in the shape of a sample, one or more axes; the real value is ``values * 2**-fraction``.
+    fraction: the result's binary point.
     """
 
     values: np.ndarray

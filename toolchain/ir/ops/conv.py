@@ -22,15 +22,18 @@ _PIECE_ELEMENTS = 1 << 20
 @operation("conv")
 @dataclass(frozen=True, eq=False)
 class Conv(WeightedSums):
-    """``y[p, o] = sum_{k, i} x[p * strides + k * dilation, g * channels + i] * weights[k, i, o]``, without loss.
+    """``y[p, o] = sum_{k, i} x[p * strides + k * dilation, g * n + i] * weights[k, i, o]``, without loss.
 
-    p and k run over the positions and the window along one or two spatial axes, i over the input channels of a group,
-    and ``g = o // (outputs / groups)`` is the output's group. Nothing is padded: along an axis of `size` there are
-    ``(size - (k - 1) * dilation - 1) // strides + 1`` positions. The window is not mirrored (a correlation, as in all
-    frameworks).
+    p runs over the positions and k over the window, along one or two spatial axes; i over the n input channels of a group;
+    ``g = o // (outputs / groups)`` is the group of output o. Nothing is padded (`pad` is an operation of its own): an axis of
+    `size` has ``(size - (window - 1) * dilation - 1) // strides + 1`` positions. The window is not mirrored, as in all
+    frameworks.
 
-    - weights: integers of shape (window..., input channels / groups, outputs); the real weight is `weights * 2**-weight_fraction`.
-    - strides, dilation: one entry per spatial axis. groups: a divisor of the numbers of input and output channels.
+    weights: integers of shape (window..., input channels / groups, outputs), one or two window axes; the real weight is
+        ``weights * 2**-weight_fraction``.
+    strides, dilation: one entry per spatial axis, 1 or more.
+    groups: a divisor of the numbers of input and of output channels.
+
     The result's fraction is the sum of both fractions; its interval is what these weights can reach for any input in
     the input's interval.
     """

@@ -20,6 +20,7 @@ class Dense(WeightedSums):
     """``y[..., o] = sum_i x[..., i] * weights[i, o]`` over the last axis, without loss.
 
     weights: integers of shape (inputs, outputs); the real weight is ``weights * 2**-weight_fraction``.
+
     The result's fraction is the sum of both fractions; its interval is what these weights can reach for any input in
     the input's interval.
     """

@@ -33,8 +33,8 @@ class Input(Operation):
     `out_of_range` says whether values beyond the type's interval saturate (the model quantises its own input that
     way) or are refused.
 
-    - axes: the graph's sample is the user's with its axes permuted, ``graph = user.transpose(axes)``; () leaves it as
-      it is. `shape` is the graph's. The host permutes before it converts.
+    axes: the graph's sample is the user's with its axes permuted, ``graph = user.transpose(axes)``; () leaves it as it is.
+        `shape` is the graph's. The host permutes, and speaks of the user's axes in messages.
     """
 
     shape: tuple[int, ...]

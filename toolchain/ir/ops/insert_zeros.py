@@ -16,10 +16,13 @@ from toolchain.ir.types import IntegerType, TensorType
 @operation("insert_zeros")
 @dataclass(frozen=True)
 class InsertZeros(Operation):
-    """``y[i * factor] = x[i]`` along each axis and 0 elsewhere; an axis of `size` becomes `(size - 1) * factor + 1`.
+    """``y[i * factors[0], j * factors[1], ...] = x[i, j, ...]``, and 0 everywhere else.
 
-    - factors: one per axis of the sample, 1 or more; factor - 1 zeros stand between two neighbours.
-    The result's interval includes 0 where any zero is put.
+    factors: one per axis of the sample, 1 or more; `factor - 1` zeros stand between two neighbours, so that an axis of `size`
+        becomes ``(size - 1) * factor + 1``.
+
+    The result's interval includes 0 where any zero is put. A transposed convolution is this, `pad` by window - 1, and `conv`
+    with the window mirrored.
     """
 
     factors: tuple[int, ...]

@@ -16,10 +16,13 @@ from toolchain.ir.types import IntegerType, TensorType
 @operation("lookup")
 @dataclass(frozen=True, eq=False)
 class Lookup(Operation):
-    """``y[..., c] = table[c, x[..., c] - first]``: a function of each value, by a table that covers the input's interval.
+    """``y[..., c] = table[c, x[..., c] - first]``: any function of a value, as a table that covers the input's interval.
 
-    - table: integers of shape (channels or 1, entries); one row serves all channels.
-    - first: the integer, at the input's binary point, to which the first entry belongs. fraction: the result's binary point.
+    table: integers of shape (channels or 1, entries); one row serves all channels.
+    first: the integer, at the input's binary point, to which the first entry belongs.
+    fraction: the result's binary point.
+
+    The result's interval is that of the entries which the input's interval reaches.
     """
 
     table: np.ndarray

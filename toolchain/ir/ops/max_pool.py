@@ -16,10 +16,10 @@ from toolchain.ir.windows import window_positions, window_taps
 @operation("max_pool")
 @dataclass(frozen=True)
 class MaxPool(Operation):
-    """``y[p, c] = max_k x[p * strides + k * dilation, c]`` over the axes before the channels, nothing padded.
+    """``y[p, c] = max_k x[p * strides + k * dilation, c]`` over all axes before the channels, nothing padded.
 
-    - window, strides, dilation: one entry per spatial axis; a dilation of () is 1 everywhere. There are
-    `(size - (window - 1) * dilation - 1) // strides + 1` positions along an axis.
+    window, strides, dilation: one entry per spatial axis, 1 or more; a dilation of () is 1 everywhere. An axis of `size` has
+        ``(size - (window - 1) * dilation - 1) // strides + 1`` positions p.
     """
 
     window: tuple[int, ...]

@@ -16,9 +16,10 @@ from toolchain.ir.types import IntegerType, TensorType
 @operation("multiply")
 @dataclass(frozen=True)
 class Multiply(Operation):
-    """``y = a * b`` element by element; the result's fraction is the sum of both fractions.
+    """``y = a * b`` element by element, without loss; the result's fraction is the sum of both fractions.
 
-    The operands have the same number of axes; along each, their sizes are equal or one of them is 1 and is repeated.
+    The operands have the same number of axes. Along each axis their sizes are equal, or one of them is 1 and that operand is
+    repeated.
     """
 
     arity = 2
@@ -46,5 +47,5 @@ class Multiply(Operation):
         yield cls(), (b, TensorType((1, 3), IntegerType(True, 6, -2, -30, 7)))
         yield cls(), (TensorType((1, 4, 1), a.element), TensorType((2, 1, 3), b.element))
         yield cls(), (a, TensorType((2, 3), IntegerType(False, 1, 0, 0, 0)))
-        yield cls(), (TensorType((3,), IntegerType(True, 32)), TensorType((3,), IntegerType(True, 32)))
+        yield cls(), (TensorType((3,), IntegerType(True, 33)), TensorType((3,), IntegerType(True, 34)))
         yield cls(), (TensorType((3,), IntegerType(True, 80, 60)), TensorType((3,), IntegerType(True, 8)))

@@ -16,10 +16,11 @@ from toolchain.ir.types import IntegerType, TensorType
 @operation("pad")
 @dataclass(frozen=True)
 class Pad(Operation):
-    """The input with `widths[a][0]` elements before and `widths[a][1]` after it along each axis a, all of them `value`.
+    """The input with `widths[a][0]` elements before it and `widths[a][1]` after it along each axis a, all of them `value`.
 
-    - widths: (before, after), 0 or more, for each axis of the sample, channels included.
-    - value: an integer at the input's binary point; the result's interval includes it where anything is added.
+    widths: (before, after), 0 or more, for each axis of the sample, channels included.
+    value: an integer at the input's binary point. The result's interval includes it where anything is added; the word is the
+        input's if that can hold the value.
     """
 
     widths: tuple[tuple[int, int], ...]

@@ -18,7 +18,7 @@ from toolchain.ir.types import IntegerType, TensorType
 class Scale(Operation):
     """``y[..., c] = x[..., c] * factors[c]``, without loss; the result's fraction is the sum of both fractions.
 
-    - factors: integers of shape (channels or 1,); one serves all channels. The real factor is `factors * 2**-fraction`.
+    factors: integers of shape (channels or 1,); one serves all channels. The real factor is ``factors * 2**-fraction``.
     """
 
     factors: np.ndarray
@@ -55,5 +55,6 @@ class Scale(Operation):
         yield cls(np.array([0]), 1), (x,)
         yield cls(np.array([7, 3, 9]), 1), (TensorType((2, 3), IntegerType(False, 4, 1, 3, 9)),)
         yield cls(np.array([1 << 31, -(1 << 31)])), (TensorType((2,), IntegerType(True, 33)),)
+        yield cls(np.array([3, -(1 << 40)])), (TensorType((2,), IntegerType(True, 30)),)
         yield cls(np.array([1 << 70], dtype=object)), (TensorType((2,), IntegerType(False, 1, 0, 0, 0)),)
         yield cls(np.array([3, -2]), 1), (TensorType((2,), IntegerType(True, 80)),)

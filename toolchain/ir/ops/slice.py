@@ -16,9 +16,9 @@ from toolchain.ir.types import IntegerType, TensorType
 @operation("slice")
 @dataclass(frozen=True)
 class Slice(Operation):
-    """Along each axis the elements `start`, `start + step`, `start + 2 * step` ... before `stop`.
+    """Along each axis the elements `start`, `start + step`, `start + 2 * step` and so on before `stop`.
 
-    - starts, stops, steps: one entry per axis of the sample, `0 <= start < stop <= size`, `step >= 1`.
+    starts, stops, steps: one entry per axis of the sample, ``0 <= start < stop <= size`` and ``step >= 1``.
     """
 
     starts: tuple[int, ...]

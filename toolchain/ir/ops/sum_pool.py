@@ -17,9 +17,11 @@ from toolchain.ir.windows import window_positions, window_taps
 @operation("sum_pool")
 @dataclass(frozen=True)
 class SumPool(Operation):
-    """``y[p, c] = sum_k x[p * strides + k, c]`` over the axes before the channels, nothing padded, without loss.
+    """``y[p, c] = sum_k x[p * strides + k, c]`` over all axes before the channels, nothing padded, without loss.
 
-    - window, strides: one entry per spatial axis; there are `(size - window) // strides + 1` positions along an axis.
+    window, strides: one entry per spatial axis, 1 or more. An axis of `size` has ``(size - window) // strides + 1`` positions p.
+
+    An average is this sum with another scale.
     """
 
     window: tuple[int, ...]
@@ -54,5 +56,5 @@ class SumPool(Operation):
         yield cls((6, 5), (1, 1)), (x,)
         yield cls((1, 1), (4, 2)), (x,)
         yield cls((3,), (2,)), (TensorType((8, 3), IntegerType(False, 5, 2, 3, 20)),)
-        yield cls((4,), (1,)), (TensorType((6, 2), IntegerType(True, 62, 10)),)
+        yield cls((4,), (1,)), (TensorType((6, 2), IntegerType(True, 63, 10)),)
         yield cls((2,), (1,)), (TensorType((4, 2), IntegerType(True, 80)),)

@@ -83,6 +83,8 @@ class Threshold(Operation):
         yield cls(np.sort(random.integers(0, 40, (4, 3)), axis=1), 0), (TensorType((4,), IntegerType(False, 5)),)
         yield cls(np.sort(random.integers(-140, 140, (3, 40)), axis=1), 1), (TensorType((2, 3), IntegerType(True, 8)),)
         yield cls(np.sort(random.integers(-140, 140, (1, 40)), axis=1), 1), (TensorType((2, 3), IntegerType(True, 8)),)
+        middle = (TensorType((2,), IntegerType(True, 40)),)
+        yield cls(np.array([[-(1 << 32), 5, 1 << 31], [-(1 << 38), -1, (1 << 32) + 1]])), middle
         wide = (TensorType((2,), IntegerType(True, 80)),)
         yield cls(np.array([[-5, 0, 1 << 40], [-(1 << 62), 1, 2]])), wide
         yield cls(np.array([[-(1 << 70), 0, 1 << 78], [-(1 << 79), 1, 1 << 90]], dtype=object)), wide

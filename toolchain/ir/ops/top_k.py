@@ -18,7 +18,7 @@ from toolchain.ir.types import IntegerType, TensorType
 class TopK(Operation):
     """The indices of the k largest values along the last axis, the largest first; of equal values the lower index comes first.
 
-    The last axis becomes k. `top_k` with k = 1 is `argmax`.
+    k: 1 to the size of the last axis, which becomes k. With k = 1 this is `argmax`.
     """
 
     k: int

@@ -16,7 +16,10 @@ from toolchain.ir.types import IntegerType, TensorType
 @operation("transpose")
 @dataclass(frozen=True)
 class Transpose(Operation):
-    """The axes of the sample in the order of `permutation`: axis a of the result is the input's axis `permutation[a]`."""
+    """The axes of the sample in another order: axis a of the result is the input's axis `permutation[a]`.
+
+    permutation: each axis of the sample once, 0 is the first.
+    """
 
     permutation: tuple[int, ...]
 

@@ -16,9 +16,9 @@ from toolchain.ir.types import IntegerType, TensorType
 @operation("upsample")
 @dataclass(frozen=True)
 class Upsample(Operation):
-    """``y[i, j, ...] = x[i // factors[0], j // factors[1], ...]``: each element is repeated.
+    """``y[i, j, ...] = x[i // factors[0], j // factors[1], ...]``: each element is repeated (nearest neighbour).
 
-    - factors: one per axis of the sample, 1 or more.
+    factors: one per axis of the sample, 1 or more.
     """
 
     factors: tuple[int, ...]
