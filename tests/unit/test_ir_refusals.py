@@ -10,7 +10,7 @@ import pytest
 
 from tests.sample_graphs import sample_graph, samples
 from toolchain.backends import hls4ml
-from toolchain.backends.base import backend_names, find_backend, make_plan
+from toolchain.backends.base import find_backend, make_plan
 from toolchain.backends.hls4ml.lower import LOWERED as IN_HLS4ML
 from toolchain.backends.rtl import streaming
 from toolchain.backends.rtl.streaming.kernels import kernels
@@ -57,7 +57,7 @@ def first_samples() -> list[object]:
     return [case for case in samples(set(operations().values()) - {Input}) if str(case.id).endswith("-0")]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("backend", backend_names())
+@pytest.mark.parametrize("backend", SUPPORTED)
 @pytest.mark.parametrize(("operation", "types"), list(samples()))
 def test_backends_answer_for_every_sample(operation: Operation, types: tuple[TensorType, ...], backend: str) -> None:
     graph = sample_graph(operation, types)
@@ -71,7 +71,7 @@ def test_backends_answer_for_every_sample(operation: Operation, types: tuple[Ten
         assert all(cls.kind in reason for cls in SUPPORTED[backend])
 
 
-@pytest.mark.parametrize("backend", backend_names())
+@pytest.mark.parametrize("backend", SUPPORTED)
 @pytest.mark.parametrize(("operation", "types"), first_samples())
 def test_plans_name_what_they_cannot_hold(operation: Operation, types: tuple[TensorType, ...], backend: str) -> None:
     """The refusal names the node, its operation and its layer, also where its neighbours are fine."""
