@@ -39,6 +39,7 @@ def _examples(*lines: str) -> str:
         "bitwright build digits --board ulx3s-85f --out build/digits   from a trained model to a bitstream and a report",
         "bitwright build my_model.h5 --until rtl --out build/mine      RTL, verified in simulation",
         "bitwright evaluate my_model.onnx --vectors v.npz --out y.npz  what the integer graph computes",
+        "bitwright inspect my_model.h5 --out build/look                the integer graph: table, picture, file for Netron",
         "bitwright doctor                                              which tools are there, and what is lost without them",
     ),
 )
@@ -152,6 +153,34 @@ def evaluate(model: str, vectors: Path, out: Path, input_type: str | None, as_js
         click.echo(f"{summary['saturated_inputs']} input values were saturated by the model's own input quantiser")
     if summary["accuracy"] is not None:
         click.echo(f"accuracy {100 * summary['accuracy']:.2f} %")
+
+
+@bitwright.command(
+    epilog=_examples(
+        "bitwright inspect digits",
+        "bitwright inspect my_model.onnx --out build/look   graph.svg, graph.qonnx.onnx for Netron, inspect.json",
+    )
+)
+@_model_argument
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the picture and the files.")
+@_input_type_option
+@_json_option
+def inspect(model: str, out: Path | None, input_type: str | None, as_json: bool) -> None:
+    """Show MODEL as an integer graph: types, widths, weights, MACs, bit operations and memory of every node.
+
+    MODEL is what `bitwright build` takes. With --out also a picture (graph.svg), a file for Netron (graph.qonnx.onnx), the
+    graph itself (graph.bitwright) and the figures (inspect.json). No hardware is built.
+    """
+    from toolchain.pipeline.inspection import inspect_model
+
+    with _progress() as progress:
+        inspection = inspect_model(model, out=out, input_type=input_type, progress=progress)
+    if as_json:
+        _print_json(inspection.to_json())
+        return
+    from toolchain.report.inspection_table import print_inspection
+
+    print_inspection(inspection, out)
 
 
 @bitwright.command(epilog=_examples("bitwright compare build/digits build/digits_brevitas"))

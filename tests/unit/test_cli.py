@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from toolchain.cli import main
-from toolchain.ir import Dense, GraphBuilder, Input, IntegerType, save_graph
+from toolchain.ir import Dense, GraphBuilder, Input, IntegerType, load_graph, save_graph
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -36,7 +36,7 @@ def graph_file(tmp_path: Path) -> Path:
 def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "--help")
     assert status == 0
-    for command in ("build", "evaluate", "compare", "boards", "doctor"):
+    for command in ("build", "evaluate", "inspect", "compare", "boards", "doctor"):
         assert f"\n  {command} " in out
         assert run(capsys, command, "--help")[0] == 0
     assert "bitwright build digits --board ulx3s-85f" in out
@@ -77,6 +77,9 @@ def test_start_up_imports_no_heavy_package() -> None:
         ),
         (["build", "absent.h5", "--out", "o"], 2, "absent.h5"),
         (["evaluate", "digits", "--vectors", "absent.npz", "--out", "y.npz"], 2, "absent.npz"),
+        (["inspect"], 2, "Missing argument 'MODEL'"),
+        (["inspect", "absent.h5"], 2, "absent.h5"),
+        (["inspect", "absent.h5", "--out", "folder"], 2, "absent.h5"),
         (["compare", "nowhere", "elsewhere"], 2, "there is no report"),
         (["compare", "nowhere"], 2, "at least two"),
     ],
@@ -145,6 +148,64 @@ def test_bad_vectors(
     assert status == 2
     assert message in err
     assert not (tmp_path / "y.npz").exists()
+
+
+def test_inspect_a_graph_file(capsys: pytest.CaptureFixture[str], graph_file: Path, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    status, out, _ = run(capsys, "inspect", graph_file)
+    assert status == 0
+    assert "input x: 4, ufixed<4,2>; 2^-2 a step" in out
+    # 8 weights of 4 bits, one of them 0; 8 products of 4 by 4 bits, 4 a sum; sums of 8 bits.
+    row = next(line.split() for line in out.splitlines() if line.startswith(" dense"))
+    assert row == "dense dense 2 ufixed<4,2> fixed<8,5> 8 8 12 % 8 208 32".split()
+    assert set(tmp_path.iterdir()) == before, "without --out nothing is written"
+
+
+def test_inspect_writes_picture_and_files(capsys: pytest.CaptureFixture[str], graph_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "here"
+    status, out, _ = run(capsys, "inspect", graph_file, "--out", folder, "--json")
+    figures = json.loads(out)
+    assert status == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(figures["files"].values())
+    assert figures["files"] == {
+        "picture": "graph.svg", "qonnx": "graph.qonnx.onnx", "graph": "graph.bitwright", "figures": "inspect.json",
+    }  # fmt: skip
+    assert json.loads((folder / "inspect.json").read_text()) == figures
+    assert figures["totals"]["bit_operations"] == 208
+    assert (folder / "graph.svg").read_text().startswith("<?xml")
+    assert load_graph(folder / "graph.bitwright").digest == figures["graph_digest"]
+    # A second run, and a run on what the first wrote, give the same figures and the same bytes.
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert json.loads(run(capsys, "inspect", folder / "graph.bitwright", "--out", folder, "--json")[1]) == figures
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+
+
+def test_inspect_says_which_file_a_model_cannot_have(
+    capsys: pytest.CaptureFixture[str], graph_file: Path, tmp_path: Path
+) -> None:
+    builder = GraphBuilder("wide")
+    x = builder.add(Input((4,), IntegerType(False, 20)), name="x")
+    builder.output(builder.add(Dense(np.full((4, 2), 12345)), x, name="dense"))
+    wide = save_graph(builder.build(), tmp_path / "wide.bitwright")
+    folder = tmp_path / "out"
+    run(capsys, "inspect", graph_file, "--out", folder)
+    assert (folder / "graph.qonnx.onnx").exists()
+    status, out, _ = run(capsys, "inspect", wide, "--out", folder)
+    assert status == 0
+    assert "Note: no graph.qonnx.onnx: dense (dense): its" in out
+    assert "float32" in out
+    assert sorted(path.name for path in folder.iterdir()) == ["graph.bitwright", "graph.svg", "inspect.json"]
+
+
+def test_inspect_into_a_place_that_is_no_folder(
+    capsys: pytest.CaptureFixture[str], graph_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    for target in ("taken", "taken/below"):
+        status, _, err = run(capsys, "inspect", graph_file, "--out", tmp_path / target)
+        assert status == 2
+        assert "cannot be written; --out takes a folder" in err
+    assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_doctor_says_what_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
