@@ -21,9 +21,7 @@ from toolchain.ir.types import IntegerType, TensorType, bits_for
 
 #: The version of `inspect.json` and of `bitwright inspect --json`.
 SCHEMA = 1
-#: Constants that an operation which multiplies holds without multiplying by them.
-_NOT_MULTIPLIED = frozenset({"bias", "thresholds", "table"})
-#: Operations that add without multiplying; their result is the exact sum.
+#: Operations whose result is an exact sum, of products or of values.
 _SUMS = (WeightedSums, Add, AddBias, SumPool)
 
 BIT_OPERATIONS = "MACs * (b_w * b_a + b_w + b_a + log2 n)"
@@ -271,14 +269,13 @@ def _node_figures(graph: Graph, node: Node) -> NodeFigures:
 
 
 def _constants(operation: Operation, products: int) -> Iterator[ConstantFigures]:
-    """The constants of any operation: the arrays among its fields."""
+    """The constants of any operation: the arrays among its fields. An operation that multiplies holds no others than weights."""
     for entry in dataclasses.fields(operation):  # type: ignore[arg-type]
         values = getattr(operation, entry.name)
         if isinstance(values, np.ndarray):
             _, width = bits_for(int(values.min()), int(values.max()))
-            multiplied = products > 0 and entry.name not in _NOT_MULTIPLIED
             zeros = int(values.size - np.count_nonzero(values))
-            yield ConstantFigures(entry.name, values.size, zeros, width, multiplied, _digest(values))
+            yield ConstantFigures(entry.name, values.size, zeros, width, products > 0, _digest(values))
 
 
 def _digest(values: np.ndarray) -> str:
