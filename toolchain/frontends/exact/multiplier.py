@@ -8,6 +8,7 @@ difference is at most one step where the error of the line stays below one step,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -16,7 +17,7 @@ from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
 from toolchain.frontends.exact.values import Line, Site, compact, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import least_real
-from toolchain.ir import AddBias, IntegerType, Overflow, Requantise, Rounding, Scale
+from toolchain.ir import AddBias, IntegerType, Overflow, Requantise, Scale
 
 #: Multiplier widths that are tried, in bits. The last is what fits two 18-bit and three 16-bit hardware multipliers.
 _WIDTHS = (16, 24, 32, 48)
@@ -31,13 +32,18 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
         o / q + quantiser.zero_point
         for o, q in zip(spread(line.offset, channels), spread(quantiser.steps, channels), strict=True)
     ]
+    bounds = _Bounds.of(quantiser)
+    starts = [_starts(s, o, bounds, element) for s, o in zip(scales, offsets, strict=True)]
     differing = 0
     for width in _WIDTHS:
+        known: dict[tuple[Fraction, Fraction], int] = {}
         multipliers, biases, shift = _fixed_point(scales, offsets, width)
-        differing = sum(
-            _differing(s, o, m, b, shift, quantiser, element)
-            for s, o, m, b in zip(scales, offsets, multipliers, biases, strict=True)
-        )
+        differing = 0
+        for scale, offset, exact, multiplier, bias in zip(scales, offsets, starts, multipliers, biases, strict=True):
+            if (scale, offset) not in known:
+                fixed = _starts(Fraction(multiplier, 1 << shift), Fraction(bias, 1 << shift), bounds, element)
+                known[scale, offset] = int(np.abs(exact - fixed).sum())
+            differing += known[scale, offset]
         if differing == 0:
             break
     if differing:
@@ -51,13 +57,13 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
     factors = Scale(np.array(multipliers, dtype=object), shift + fraction - element.fraction)
     scaled = walk.add(factors, line.tensor, site=site.inner("multiply"))
     if any(biases):
-        bias = AddBias(np.array(spread(biases, line.channels), dtype=object), shift + fraction)
-        scaled = walk.add(bias, scaled, site=site.inner("bias"))
+        addend = AddBias(np.array(spread(biases, line.channels), dtype=object), shift + fraction)
+        scaled = walk.add(addend, scaled, site=site.inner("bias"))
     target = IntegerType.spanning(quantiser.lowest, quantiser.highest, fraction)
     tensor = walk.add(Requantise(target, quantiser.rounding, Overflow.SATURATE), scaled, site=site)
     steps = spread(quantiser.steps, line.channels)
-    offset = compact([-quantiser.zero_point * step for step in steps])
-    return Line(tensor, line.shape, compact(steps), offset, axes=line.axes)
+    zeros = compact([-quantiser.zero_point * step for step in steps])
+    return Line(tensor, line.shape, compact(steps), zeros, axes=line.axes)
 
 
 def _fixed_point(scales: list[Fraction], offsets: list[Fraction], width: int) -> tuple[list[int], list[int], int]:
@@ -68,42 +74,28 @@ def _fixed_point(scales: list[Fraction], offsets: list[Fraction], width: int) ->
     return [round(s * one) for s in scales], [round(o * one) for o in offsets], shift
 
 
-def _differing(
-    scale: Fraction,
-    offset: Fraction,
-    multiplier: int,
-    bias: int,
-    shift: int,
-    quantiser: Quantiser,
-    element: IntegerType,
-) -> int:
-    """For how many integers of the interval the two give different steps (see `_starts`)."""
-    exact = _starts(scale, offset, quantiser, element)
-    fixed = _starts(Fraction(multiplier, 1 << shift), Fraction(bias, 1 << shift), quantiser, element)
-    return sum(abs(a - b) for a, b in zip(exact, fixed, strict=True) if a != b)
-
-
-def _starts(scale: Fraction, offset: Fraction, quantiser: Quantiser, element: IntegerType) -> list[int]:
+def _starts(scale: Fraction, offset: Fraction, bounds: _Bounds, element: IntegerType) -> np.ndarray:
     """For every step above the lowest: the least integer of the interval that reaches it, or one past the interval."""
     if scale <= 0:
-        reached = offset
-        return [
-            element.minimum if reached > bound or (reached == bound and inclusive) else element.maximum + 1
-            for bound, inclusive in _bounds(quantiser)
-        ]
-    starts = []
-    # a >= (bound - offset) / scale, in one integer division a step.
-    top, bottom = scale.denominator, scale.numerator
-    for bound, inclusive in _bounds(quantiser):
-        distance = bound - offset
-        numerator, denominator = distance.numerator * top, distance.denominator * bottom
-        ceiling = -(-numerator // denominator)
-        if not inclusive and ceiling * denominator == numerator:
-            ceiling += 1
-        starts.append(min(max(ceiling, element.minimum), element.maximum + 1))
-    return starts
+        reached = (2 * offset > bounds.doubled) | ((2 * offset == bounds.doubled) & bounds.inclusive)
+        return np.where(reached, element.minimum, element.maximum + 1)
+    # a >= (bound - offset) / scale, in whole numbers: one division a step.
+    top = (bounds.doubled * offset.denominator - 2 * offset.numerator) * scale.denominator
+    bottom = 2 * offset.denominator * scale.numerator
+    ceiling = -(-top // bottom)
+    ceiling = ceiling + ((ceiling * bottom == top) & ~bounds.inclusive)
+    return np.minimum(np.maximum(ceiling, element.minimum), element.maximum + 1)
 
 
-def _bounds(quantiser: Quantiser) -> list[tuple[Fraction, bool]]:
-    rounding: Rounding = quantiser.rounding
-    return [least_real(t, rounding) for t in range(quantiser.lowest + 1, quantiser.highest + 1)]
+@dataclass(frozen=True)
+class _Bounds:
+    """Where each step above the lowest begins, twice the value (a whole number), and whether the bound belongs to it."""
+
+    doubled: np.ndarray
+    inclusive: np.ndarray
+
+    @classmethod
+    def of(cls, quantiser: Quantiser) -> _Bounds:
+        rules = [least_real(t, quantiser.rounding) for t in range(quantiser.lowest + 1, quantiser.highest + 1)]
+        doubled = np.array([int(2 * bound) for bound, _ in rules], dtype=object)
+        return cls(doubled, np.array([inclusive for _, inclusive in rules]))
