@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from toolchain.errors import InputError, ToolchainError, UnsupportedModel
-from toolchain.frontends.qkeras_file import read_config, safe_model_config, safe_quantiser_text
+from toolchain.frontends.qkeras_config import safe_model_config, safe_quantiser_text
+from toolchain.frontends.qkeras_file import read_config
+from toolchain.frontends.qkeras_layers.registry import layers
+from toolchain.frontends.qkeras_quantisers import unsupported_quantiser
 
 WHERE = "m.h5"
 
@@ -83,7 +86,8 @@ def test_hostile_layer_names_pass_unchanged() -> None:
     assert config["config"]["layers"][1]["config"]["name"] == name
 
 
-SUPPORTED = "Activation, Dropout, Flatten, InputLayer, QActivation, QDense, ReLU, Reshape, Softmax"
+SUPPORTED = ", ".join(layers())
+KNOWN = unsupported_quantiser("", "").partition("; ")[2]
 
 
 @pytest.mark.parametrize(
@@ -103,8 +107,11 @@ SUPPORTED = "Activation, Dropout, Flatten, InputLayer, QActivation, QDense, ReLU
             f"m.h5: layer 'r' (LSTM): layers of this class are not supported; supported are {SUPPORTED}",
         ),
         (
-            {"class_name": "Sequential", "config": {"name": "inner", "layers": []}},
-            "m.h5: layer 'inner' (Sequential): models inside a model are not supported; put their layers into the outer model",
+            {
+                "class_name": "Sequential",
+                "config": {"name": "inner", "layers": [{"class_name": "GRU", "config": {"name": "g"}}]},
+            },
+            f"m.h5: layer 'inner/g' (GRU): layers of this class are not supported; supported are {SUPPORTED}",
         ),
         (
             {**dense(), "registered_name": "Lambda"},
@@ -117,18 +124,17 @@ SUPPORTED = "Activation, Dropout, Flatten, InputLayer, QActivation, QDense, ReLU
         ),
         (
             dense(kernel_quantizer={"class_name": "__lambda__", "config": {"value": "x"}}),
-            "m.h5: layer 'fc' (QDense): kernel_quantizer is '__lambda__'; supported are the quantisers binary, quantized_bits, "
-            "quantized_relu, ternary and, as an activation, linear, relu, sigmoid, softmax",
+            f"m.h5: layer 'fc' (QDense): kernel_quantizer is '__lambda__'; {KNOWN}",
         ),
         (
             dense(kernel_quantizer=quantiser(alpha={"class_name": "__numpy__", "config": {}})),
             "m.h5: layer 'fc' (QDense): kernel_quantizer quantized_bits has alpha = {'class_name': '__numpy__', 'config': {}}; "
-            "expected a plain value with numbers up to 999",
+            "expected a plain value with numbers up to 9999",
         ),
         (
             dense(kernel_quantizer=quantiser(bits=10**9)),
             "m.h5: layer 'fc' (QDense): kernel_quantizer quantized_bits has bits = 1000000000; "
-            "expected a plain value with numbers up to 999",
+            "expected a plain value with numbers up to 9999",
         ),
         (dense(units=1 << 40), "m.h5: layer 'fc' (QDense): units must be 1 to 1048576, found 1099511627776"),
         (
@@ -163,11 +169,11 @@ def test_texts_that_are_no_plain_call_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["get_quantizer('quantized_bits')", "tf", "np", "deserialize_keras_object(x)", "relu(6)", "tanh"]
+    "text", ["get_quantizer('quantized_bits')", "tf", "np", "deserialize_keras_object(x)", "relu(6)", "sys"]
 )
 def test_texts_that_name_anything_else_are_refused(text: str) -> None:
     """QKeras would look the name up among all that its module holds."""
-    with pytest.raises(UnsupportedModel, match="supported are the quantisers binary, quantized_bits"):
+    with pytest.raises(UnsupportedModel, match="supported are the quantisers binary, quantized_"):
         safe_quantiser_text(text, "layer 'x': activation", functions=True)
 
 
@@ -175,7 +181,7 @@ def test_the_whole_message_of_a_hostile_text() -> None:
     layer = {"class_name": "QActivation", "config": {"name": "a", "activation": "eval('1')+quantized_relu(4)"}}
     assert refusal(layer) == (
         "m.h5: layer 'a' (QActivation): activation is the text \"eval('1')+quantized_relu(4)\"; a quantiser is written as NAME "
-        "or NAME(arguments), with numbers of up to three digits and words as arguments, for example 'quantized_relu(6,2)'"
+        "or NAME(arguments), with numbers of up to four digits and words as arguments, for example 'quantized_relu(6,2)'"
     )
 
 
@@ -252,7 +258,7 @@ def test_weights_alone_are_not_a_model(tmp_path: Path) -> None:
         read_config(file)
     assert str(caught.value) == (
         f"{file}: not a Keras model file (ValueError: it holds no model_config: it may hold weights alone; save the whole model "
-        "with model.save('model.h5'))"
+        "with model.save('model.h5'), or give the architecture as a .json file beside it)"
     )
 
 

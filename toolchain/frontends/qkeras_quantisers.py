@@ -1,198 +1,274 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What QKeras's quantisers compute at inference, as integer types and operations.
+"""What QKeras's quantisers compute at inference, as operations on lines.
 
 Read from the installed version's source (qkeras 0.9.0, quantizers.py); every rule here is tested against it. All
-rounding is tf.round: to nearest, ties to even. Written in steps of ``2**-fraction``:
+rounding is tf.round: to nearest, ties to even. With u unsigned bits and the step ``2**(integer - u)``:
 
-- quantized_bits(bits, integer, symmetric, keep_negative): u = bits - keep_negative unsigned bits, fraction = u - integer,
-  saturation to [-2**u + symmetric, 2**u - 1] (from 0 where keep_negative is off). With u = 0 it is the sign, 0 counting
-  as positive. A number as alpha multiplies the result.
-- quantized_relu(bits, integer): fraction = bits - integer, saturation to [0, 2**bits - 1]. With a negative slope s (a
-  power of two) one bit becomes the sign: u = bits - 1, fraction = u - integer, negative values are multiplied by s before
-  they are rounded, saturation to [-s * 2**u, 2**u - 1]. relu_upper_bound lowers the upper end where is_quantized_clip
-  is off.
+- quantized_bits(bits, integer, symmetric, keep_negative): u = bits - keep_negative; rounded first, then clipped to
+  [-2**u + symmetric, 2**u - 1] steps (from 0 where keep_negative is off). With u = 0 it is the sign, 0 counting as positive.
+  A number or tensor as alpha multiplies the result.
+- quantized_relu(bits, integer): u = bits, clipped to [0, 2**u - 1]. With a negative slope s (a power of two) one bit becomes
+  the sign: u = bits - 1, negative values are multiplied by s before they are rounded, and clipped to -s * 2**u.
+  relu_upper_bound lowers the upper end where is_quantized_clip is off.
+- binary, stochastic_binary: +-alpha by the sign, 0 counting as positive; with use_01 0 and alpha.
+- ternary, stochastic_ternary: +-alpha from the threshold on (0.33 as float32 where none is set), else 0.
+- All others (quantized_relu with use_sigmoid, quantized_po2, quantized_relu_po2, quantized_tanh, quantized_sigmoid,
+  quantized_ulaw, quantized_hswish) are tabulated: the quantiser object itself runs on every value that can occur.
+
+Quantisers end in the straight-through estimator ``x + (y - x)``, which in float32 gives y as long as x is no more than 2**24
+steps away; beyond that `sums_exact` becomes False.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import frexp, isfinite
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.qkeras_file import unsupported_quantiser
+from toolchain.frontends.exact.functions import Curve, HalfLine, Leaky
+from toolchain.frontends.exact.quantiser import Quantiser, bipolar
+from toolchain.frontends.exact.requantise import count_reached, requantise
+from toolchain.frontends.exact.tabulate import tabulate
+from toolchain.frontends.exact.values import ONE, ZERO, Fractions, Line, RealInput, Site, compact, fractions_of
+from toolchain.frontends.qkeras_layers.float32 import require_exact
+from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value
 from toolchain.frontends.qkeras_runtime import import_qkeras
-from toolchain.ir import IntegerType
 
 #: Wider quantisers cannot be told from rounding errors of the framework's own float32 arithmetic.
 MAXIMUM_BITS = 24
 
+#: (walk, value, quantiser, where) -> the quantised line
+_Rule = Callable[[KerasWalk, Line | RealInput, Any, Site], Line]
+_RULES: dict[str, _Rule] = {}
 
-@dataclass(frozen=True)
-class ActivationQuantiser:
-    """An activation quantiser: ``saturate(round_half_even(leaky(x)))`` into `target`.
 
-    negative_slope_shift: None, or k for a slope of ``2**-k`` on negative values before rounding.
-    sign: the result is +1 for x >= 0, else -1, and `target` is not used.
+def _rule(*names: str) -> Callable[[_Rule], _Rule]:
+    def register(function: _Rule) -> _Rule:
+        _RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def is_quantiser(value: Any) -> bool:
+    """Whether this is an object of one of QKeras's own quantiser classes."""
+    return type(value) is getattr(import_qkeras().quantizers, type(value).__name__, None)
+
+
+def quantise(walk: KerasWalk, value: Value, quantiser: Any, site: Site) -> Line:
+    """An activation quantiser on a value: the graph's input where the value is still real, else a step of the graph.
+
+    Raises UnsupportedModel naming the setting that is not supported.
     """
-
-    target: IntegerType
-    negative_slope_shift: int | None = None
-    sign: bool = False
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the host can apply it to a real input: rounding and saturation only."""
-        return self.negative_slope_shift is None and not self.sign
+    check_settings(quantiser, site.label)
+    return _RULES[type(quantiser).__name__](walk, walk.moved(value, site), quantiser, site)
 
 
-def activation_quantiser(quantiser: Any, label: str) -> ActivationQuantiser:
-    """Read a QKeras quantiser object that is applied to activations. Raises UnsupportedModel with the setting's name."""
-    qkeras = import_qkeras()
-    kind = type(quantiser).__name__
-    if type(quantiser) is qkeras.quantized_bits:
-        _require_deterministic(quantiser, label)
-        if quantiser.alpha is not None and not _equals(quantiser.alpha, 1.0):
-            _refuse(
-                label,
-                kind,
-                "alpha",
-                quantiser.alpha,
-                "1 or None on activations (a scale computed from the data is not fixed)",
-            )
-        bits, integer = _bits(quantiser, label)
-        unsigned = bits - bool(quantiser.keep_negative)
-        if unsigned == 0:
-            return ActivationQuantiser(IntegerType(True, 2, 0, -1, 1), sign=True)
-        return ActivationQuantiser(_bits_type(quantiser, bits, unsigned - integer))
-    if type(quantiser) is qkeras.quantized_relu:
-        return _relu(quantiser, label)
-    raise UnsupportedModel(unsupported_quantiser(label, kind))
+@_rule("quantized_bits")
+def _bits(walk: KerasWalk, value: Line | RealInput, quantiser: Any, site: Site) -> Line:
+    factors = _factors(quantiser, site)
+    bits, unsigned = word_length(quantiser, site.label), 0
+    unsigned = bits - bool(quantiser.keep_negative)
+    if unsigned == 0:
+        return walk.scaled(_signs(walk, value, site), factors)
+    steps = tuple(Fraction(2) ** (integer - unsigned) for integer in integer_bits(quantiser, site.label))
+    lowest = -(1 << unsigned) + int(bool(quantiser.symmetric)) if quantiser.keep_negative else 0
+    rule = Quantiser(compact(steps), lowest, (1 << unsigned) - 1)
+    return walk.scaled(_uniform(walk, value, rule, site, clips_first=False), factors)
 
 
-def _bits_type(quantiser: Any, bits: int, fraction: int) -> IntegerType:
-    if not quantiser.keep_negative:
-        return IntegerType(False, bits, fraction)
-    lowest = -(1 << (bits - 1)) + (1 if quantiser.symmetric else 0)
-    return IntegerType(True, bits, fraction, minimum=lowest)
-
-
-def _relu(quantiser: Any, label: str) -> ActivationQuantiser:
-    _require_deterministic(quantiser, label)
+@_rule("quantized_relu")
+def _relu(walk: KerasWalk, value: Line | RealInput, quantiser: Any, site: Site) -> Line:
     if quantiser.use_sigmoid:
-        _refuse(label, "quantized_relu", "use_sigmoid", quantiser.use_sigmoid, "0")
-    bits, integer = _bits(quantiser, label)
-    slope = float(quantiser.negative_slope)
-    unsigned = bits - (slope != 0.0)
-    fraction = unsigned - integer
-    highest = (1 << unsigned) - 1
-    bound = quantiser.relu_upper_bound
-    if bound and not quantiser.is_quantized_clip:
-        steps = float(bound) * 2.0**fraction
-        if steps < highest:
-            if steps < 0 or steps != int(steps):
-                _refuse(
-                    label, "quantized_relu", "relu_upper_bound", bound, f"a multiple of the step {2.0**-fraction:g}"
-                )
-            highest = int(steps)
-    if slope == 0.0:
-        return ActivationQuantiser(IntegerType(False, bits, fraction, maximum=highest))
-    shift = 1 - frexp(slope)[1]
-    if slope > 1.0 or shift > unsigned:
-        allowed = f"a power of two from {2.0**-unsigned:g} to 1, so that the lowest value is on a step"
-        _refuse(label, "quantized_relu", "negative_slope", slope, allowed)
-    lowest = -(1 << (unsigned - shift))
-    return ActivationQuantiser(IntegerType(True, bits, fraction, lowest, highest), negative_slope_shift=shift)
+        return _tabulated(walk, value, quantiser, site)
+    slope = Fraction(number(quantiser.negative_slope))
+    unsigned = word_length(quantiser, site.label) - (slope != 0)
+    steps = tuple(Fraction(2) ** (integer - unsigned) for integer in integer_bits(quantiser, site.label))
+    highest, lowest = (1 << unsigned) - 1, -slope * (1 << unsigned)
+    bound = None if quantiser.is_quantized_clip else quantiser.relu_upper_bound
+    if bound:
+        if number(bound) < 0:
+            refuse(site.label, "quantized_relu", "relu_upper_bound", bound, "a positive number")
+        whole = [Fraction(float(np.float32(bound))) / step for step in steps]
+        if any(w.denominator != 1 or len(steps) > 1 for w in whole if w < highest):
+            return _tabulated(walk, value, quantiser, site)
+        highest = min(highest, int(whole[0]))
+    if lowest.denominator != 1:
+        allowed = f"at least {2.0**-unsigned:g}, so that the lowest value is on a step"
+        refuse(site.label, "quantized_relu", "negative_slope", float(slope), allowed)
+    if slope:
+        line = walk.line(value, site)
+        value = replace(line, functions=(*line.functions, Leaky((slope,)))) if slope != 1 else line
+    rule = Quantiser(compact(steps), int(lowest), highest)
+    return _uniform(walk, value, rule, site, clips_first=bool(quantiser.is_quantized_clip or bound))
 
 
-def quantised_weights(quantiser: Any, values: np.ndarray, label: str) -> tuple[np.ndarray, int]:
-    """(integers, fraction) of weights as the layer uses them: the quantiser itself is run on the stored values.
+def _uniform(walk: KerasWalk, value: Line | RealInput, rule: Quantiser, site: Site, *, clips_first: bool) -> Line:
+    """``clip(round(x / step))``. clips_first: whether the straight-through estimator is of the value after a clip."""
+    if isinstance(value, RealInput):
+        return walk.quantised_input(value, rule, walk.input_range, site)
+    line = walk.emitted(value, site)
+    if not clips_first:
+        require_exact(walk, replace(line, functions=()), *rule.steps)
+    return requantise(walk, line, rule, site)
 
-    values: float32, finite. The integers have the values' shape; the real weight is ``integer * 2**-fraction`` exactly.
-    Raises UnsupportedModel for a quantiser that is not supported on weights or whose scale is not a power of two.
-    """
-    qkeras = import_qkeras()
-    kind = type(quantiser).__name__
-    if type(quantiser) not in (qkeras.quantized_bits, qkeras.binary, qkeras.ternary):
-        raise UnsupportedModel(
-            f"{label} is {kind!r}; supported on weights are quantized_bits, binary and ternary with a power-of-two scale"
+
+@_rule("binary", "stochastic_binary")
+def _binary(walk: KerasWalk, value: Line | RealInput, quantiser: Any, site: Site) -> Line:
+    factors = _factors(quantiser, site)
+    if not quantiser.use_01:
+        return walk.scaled(_signs(walk, value, site), factors)
+    return walk.scaled(_counted(walk, value, [HalfLine(ZERO, True)], 0, site), factors)
+
+
+@_rule("ternary", "stochastic_ternary")
+def _ternary(walk: KerasWalk, value: Line | RealInput, quantiser: Any, site: Site) -> Line:
+    factors = _factors(quantiser, site)
+    threshold = quantiser.default_threshold if quantiser.threshold is None else quantiser.threshold
+    limit = Fraction(float(np.float32(number(threshold))))
+    if limit < 0:
+        refuse(site.label, type(quantiser).__name__, "threshold", threshold, "a positive number")
+    if limit == 0:
+        # The sign alone, 0 where the value is.
+        return walk.scaled(_counted(walk, value, [HalfLine(ZERO, True), HalfLine(ZERO, False)], -1, site), factors)
+    return walk.scaled(_counted(walk, value, [HalfLine(-limit, False), HalfLine(limit, True)], -1, site), factors)
+
+
+def _signs(walk: KerasWalk, value: Line | RealInput, site: Site) -> Line:
+    line = walk.line(value, site)
+    if _has_curve(line):
+        return _counted(walk, line, [HalfLine(ZERO, True)] * 2, -1, site)
+    line = walk.emitted(line, site)
+    require_exact(walk, replace(line, functions=()), ONE)
+    return requantise(walk, line, bipolar((ONE,)), site)
+
+
+def _counted(walk: KerasWalk, value: Line | RealInput, halves: list[HalfLine], lowest: int, site: Site) -> Line:
+    """``lowest`` plus the number of half-lines that the value lies in."""
+    line = walk.emitted(walk.line(value, site), site)
+    if _has_curve(line):
+
+        def counts(reals: np.ndarray) -> np.ndarray:
+            reached = [reals >= float(h.bound) if h.inclusive else reals > float(h.bound) for h in halves]
+            return np.asarray(lowest + np.sum(reached, axis=0, dtype=np.float64))
+
+        return tabulate(walk, line, counts, ONE, site)
+    require_exact(walk, replace(line, functions=()), ONE)
+    tensor = count_reached(walk, line, [halves], lowest, 0, site)
+    return Line(tensor, line.shape, (ONE,))
+
+
+@_rule(
+    "quantized_tanh", "quantized_sigmoid", "quantized_po2", "quantized_relu_po2", "quantized_ulaw", "quantized_hswish"
+)
+def _tabulated(walk: KerasWalk, value: Line | RealInput, quantiser: Any, site: Site) -> Line:
+    """The quantiser's own float32 result for each value, whatever its shape."""
+    if isinstance(getattr(quantiser, "alpha", None), str):
+        _factors(quantiser, site)  # raises
+    line = walk.line(value, site)
+    for name in ("alpha", "integer"):
+        if np.size(getattr(quantiser, name, 0)) > 1:
+            allowed = "one number for all channels of a curve"
+            refuse(site.label, type(quantiser).__name__, name, getattr(quantiser, name), allowed)
+    require_exact(walk, replace(walk.emitted(line, site), functions=()))
+    return tabulate(walk, line, framework_function(quantiser), None, site)
+
+
+def framework_function(function: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of the framework on float32, as one on arrays of float64."""
+
+    def values(reals: np.ndarray) -> np.ndarray:
+        import tensorflow
+
+        return np.asarray(function(tensorflow.constant(reals.astype(np.float32))), dtype=np.float64)
+
+    return values
+
+
+def _has_curve(line: Line) -> bool:
+    return any(isinstance(function, Curve) for function in line.functions)
+
+
+def _factors(quantiser: Any, site: Site) -> Fractions:
+    """What alpha multiplies the result with: one fraction, or one a channel."""
+    alpha = quantiser.alpha
+    if alpha is None:
+        return (ONE,)
+    if isinstance(alpha, str):
+        refuse(
+            site.label,
+            type(quantiser).__name__,
+            "alpha",
+            alpha,
+            "a number or None on activations (a scale computed from the data is not fixed)",
         )
-    _require_deterministic(quantiser, label)
-    step = 1.0
-    if type(quantiser) is qkeras.quantized_bits:
-        bits, integer = _bits(quantiser, label)
-        unsigned = bits - bool(quantiser.keep_negative)
-        if unsigned > 0:
-            step = 2.0 ** (integer - unsigned)
-    if isinstance(quantiser.alpha, str) and quantiser.alpha != "auto_po2":
-        allowed = "a power of two or 'auto_po2' (a scale that is no power of two cannot be exact)"
-        _refuse(label, kind, "alpha", quantiser.alpha, allowed)
-    quantised = np.asarray(quantiser(values), dtype=np.float64)
-    scale = 1.0 if quantiser.scale is None else np.asarray(quantiser.scale, dtype=np.float64)
-    if not np.isfinite(scale).all() or not (np.frexp(scale)[0] == 0.5).all():
-        _refuse(label, kind, "alpha", quantiser.alpha, "a scale that is a power of two")
-    steps = quantised / (scale * step)
-    if not np.isfinite(quantised).all() or (steps != np.rint(steps)).any() or np.abs(steps).max() >= 1 << MAXIMUM_BITS:
-        raise UnsupportedModel(
-            f"{label} {quantiser} gave weights that are not whole multiples of its step; "
-            "its float32 arithmetic lost bits on these values, so they cannot be represented exactly"
-        )
-    return _common_grid(quantised, step if np.ndim(scale) == 0 and scale == 1.0 else None)
+    values = np.asarray(alpha, dtype=np.float32)
+    if not np.isfinite(values).all() or values.size not in (*values.shape[-1:], 1):
+        refuse(site.label, type(quantiser).__name__, "alpha", alpha, "a finite number, or one a channel")
+    return compact(fractions_of(values))
 
 
-def _common_grid(quantised: np.ndarray, step: float | None) -> tuple[np.ndarray, int]:
-    """Integers and fraction for exact binary fractions; `step`: the grid where it is the same for all weights."""
-    if step is None:
-        mantissas, exponents = np.frexp(quantised)
-        whole = (mantissas * 2.0**53).astype(np.int64)
-        # Trailing zeros of the 53-bit mantissa: the lowest set bit is 2**zeros.
-        lowest = np.where(whole == 0, 1, whole & -whole)
-        finest = exponents - 53 + np.rint(np.log2(lowest.astype(np.float64))).astype(np.int64)
-        fraction = -int(finest[whole != 0].min()) if (whole != 0).any() else 0
-    else:
-        fraction = -(frexp(step)[1] - 1)
-    scaled = np.ldexp(quantised, fraction)
-    if np.abs(scaled).max() < 2.0**62:
-        return scaled.astype(np.int64), fraction
-    flat = np.empty(scaled.size, dtype=object)
-    flat[:] = [int(value) for value in scaled.ravel()]
-    return flat.reshape(scaled.shape), fraction
-
-
-def _require_deterministic(quantiser: Any, label: str) -> None:
+# ---- settings ----------------------------------------------------------------------------------------------------------
+def check_settings(quantiser: Any, label: str) -> None:
+    """Raise UnsupportedModel where a quantiser is unknown or does not give one fixed result at inference."""
     kind = type(quantiser).__name__
-    if getattr(quantiser, "use_stochastic_rounding", False):
-        _refuse(label, kind, "use_stochastic_rounding", True, "False")
-    factor = _number(getattr(quantiser, "qnoise_factor", 1.0))
+    if not is_quantiser(quantiser) or kind not in (*_RULES, "bernoulli"):
+        raise UnsupportedModel(unsupported_quantiser(label, getattr(quantiser, "__name__", kind)))
+    if kind == "bernoulli":
+        raise UnsupportedModel(
+            f"{label}: bernoulli draws random numbers at inference too, so it has no fixed result; use binary(use_01=True)"
+        )
+    factor = number(getattr(quantiser, "qnoise_factor", 1.0))
     if factor != 1.0:
-        _refuse(label, kind, "qnoise_factor", factor, "1 (less mixes in values that are not quantised)")
-
-
-def _bits(quantiser: Any, label: str) -> tuple[int, int]:
-    kind = type(quantiser).__name__
-    values = []
-    for name, low, high in (("bits", 1, MAXIMUM_BITS), ("integer", -64, 64)):
-        value = _number(getattr(quantiser, name))
-        if not isfinite(value) or value != int(value) or not low <= value <= high:
-            _refuse(label, kind, name, getattr(quantiser, name), f"a whole number from {low} to {high}")
-        values.append(int(value))
+        refuse(label, kind, "qnoise_factor", factor, "1 (less mixes in values that are not quantised)")
     if getattr(quantiser, "symmetric", 0) not in (0, 1, False, True):
-        _refuse(label, kind, "symmetric", quantiser.symmetric, "0 or 1")
-    return values[0], values[1]
+        refuse(label, kind, "symmetric", quantiser.symmetric, "0 or 1")
+    if hasattr(quantiser, "bits"):
+        word_length(quantiser, label)
+    if hasattr(quantiser, "integer"):
+        integer_bits(quantiser, label)
 
 
-def _number(value: Any) -> float:
+def word_length(quantiser: Any, label: str) -> int:
+    """The quantiser's bits."""
+    value = number(quantiser.bits)
+    if not isfinite(value) or value != int(value) or not 1 <= value <= MAXIMUM_BITS:
+        refuse(label, type(quantiser).__name__, "bits", quantiser.bits, f"a whole number from 1 to {MAXIMUM_BITS}")
+    return int(value)
+
+
+def integer_bits(quantiser: Any, label: str) -> list[int]:
+    """The quantiser's integer bits: one number, or one a channel (which only QAdaptiveActivation makes)."""
+    values = np.asarray(quantiser.integer, dtype=np.float64).reshape(-1)
+    if not np.isfinite(values).all() or (values != np.rint(values)).any() or (np.abs(values) > 64).any():
+        refuse(label, type(quantiser).__name__, "integer", quantiser.integer, "a whole number from -64 to 64")
+    return [int(v) for v in values]
+
+
+def number(value: Any) -> float:
+    """A setting as a float; NaN where it is not one number."""
     try:
         return float(np.asarray(value).reshape(-1)[0]) if np.size(value) == 1 else float("nan")
     except (TypeError, ValueError):
         return float("nan")
 
 
-def _equals(value: Any, number: float) -> bool:
-    return not isinstance(value, str) and _number(value) == number
-
-
-def _refuse(label: str, kind: str, setting: str, found: Any, allowed: str) -> None:
+def refuse(label: str, kind: str, setting: str, found: Any, allowed: str) -> None:
     raise UnsupportedModel(f"{label}: {kind} with {setting} = {found!r}; supported is {allowed}")
+
+
+#: Quantisers that a model may name. Whether a setting of one is supported is decided where it is used.
+QUANTISERS = tuple(sorted((*_RULES, "bernoulli")))
+
+
+def unsupported_quantiser(label: str, name: str) -> str:
+    """The message for a quantiser or activation function that the frontend does not read."""
+    from toolchain.frontends.qkeras_layers.functions import FUNCTIONS
+
+    known = ", ".join(name for name in QUANTISERS if name != "bernoulli")
+    return f"{label} is {name!r}; supported are the quantisers {known} and, as an activation, {', '.join(FUNCTIONS)}"

@@ -71,9 +71,12 @@ def import_tf_keras() -> Any:
 
 def custom_objects() -> dict[str, Any]:
     """QKeras's classes that a model may name, for tf_keras's from_config."""
+    from toolchain.frontends.qkeras_layers.registry import layers
+    from toolchain.frontends.qkeras_quantisers import QUANTISERS
+
     qkeras = import_qkeras()
-    names = ("QDense", "QActivation", "quantized_bits", "quantized_relu", "binary", "ternary")
-    return {name: getattr(qkeras, name) for name in names}
+    names = (*(name for name in layers() if name.startswith("Q")), *QUANTISERS)
+    return {name: getattr(qkeras, name) for name in names if hasattr(qkeras, name)}
 
 
 def version() -> str:

@@ -27,15 +27,16 @@ RealFunction = Callable[[np.ndarray], np.ndarray]
 
 
 def tabulate(
-    walk: Walk, line: Line, function: RealFunction, step: Fraction, site: Site, *, fraction: int | None = None
+    walk: Walk, line: Line, function: RealFunction, step: Fraction | None, site: Site, *, fraction: int | None = None
 ) -> Line:
     """``function`` of a line, element by element, whose results are whole multiples of `step`.
 
+    step: None for the finest binary step that the results need.
     function: gets the real values of all integers in the accumulator's interval, rounded to float64, one row a channel (one
     row in all where channels do not differ). Pending functions of the line are part of the values.
     fraction: the binary point of the result's type; by default that of the step, or 0 where it is no power of two.
-    A result that never falls becomes thresholds, any other a table. Raises UnsupportedModel for an accumulator that is too
-    wide, or for results that are not on the step.
+    A result that never falls becomes thresholds (and a table of their values where it jumps), any other a table. Raises
+    UnsupportedModel for an accumulator that is too wide, or for results that are not on the step.
     """
     line = walk.emitted(line, site)
     element = walk.element(line)
@@ -47,6 +48,8 @@ def tabulate(
         )
     reals = _reals(line, element.minimum, count)
     results = np.asarray(function(reals), dtype=np.float64)
+    if step is None:
+        step = _finest(results)
     steps = results / float(step)
     if not np.isfinite(results).all() or (steps != np.rint(steps)).any() or np.abs(steps).max() >= 1 << 52:
         raise UnsupportedModel(f"{site.label}: gave values that are not whole multiples of its step {float(step):g}")
@@ -60,11 +63,27 @@ def tabulate(
         operation: Lookup | Threshold = Threshold(starts, offset=lowest, fraction=fraction)
     elif count <= 1 << MAXIMUM_TABLE_BITS:
         operation = Lookup(table, element.minimum, fraction)
+    elif rises and len(levels := np.unique(table)) <= MAXIMUM_STEPS:
+        starts = np.stack([np.searchsorted(row, levels[1:], side="left") for row in table]) + element.minimum
+        index = replace(line, tensor=walk.add(Threshold(starts), line.tensor, site=site.inner("level")), functions=())
+        reached = walk.element(index)
+        line, operation = index, Lookup(levels[None, reached.minimum : reached.maximum + 1], reached.minimum, fraction)
     else:
         raise UnsupportedModel(
             f"{site.label}: needs a table of {count} entries, more than {1 << MAXIMUM_TABLE_BITS}; put a quantiser before it"
         )
     return Line(walk.add(operation, line.tensor, site=site), line.shape, (step,), axes=line.axes)
+
+
+def _finest(values: np.ndarray) -> Fraction:
+    """The largest power of two of which all (finite) values are multiples."""
+    values = values[np.isfinite(values) & (values != 0)]
+    if not values.size:
+        return Fraction(1)
+    mantissas, exponents = np.frexp(np.unique(values))
+    whole = (mantissas * 2.0**53).astype(np.int64)
+    zeros = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    return Fraction(2) ** int((exponents - 53 + zeros).min())
 
 
 def _reals(line: Line, first: int, count: int) -> np.ndarray:
