@@ -23,21 +23,21 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.errors import UnsupportedModel
+from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import Line, RealInput, Site
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.onnx_ends import HOST_FUNCTIONS, endings
 from toolchain.frontends.onnx_nodes.folding import folded, is_foldable
-from toolchain.frontends.onnx_nodes.quantisers import INTEGER_TYPES
+from toolchain.frontends.onnx_nodes.onnx_runtime_operators import DOMAIN, OPERATORS, REFUSALS, softmax_apart
+from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES
 from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, channels_first, handlers
 from toolchain.frontends.qonnx_file import load_onnx
 from toolchain.frontends.qonnx_run import framework_run, version
 from toolchain.frontends.real_input import parse_input_type
 from toolchain.ir import IntegerType
 
-#: Functions that, as the last operation before an output, stay on the host.
-HOST_FUNCTIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "Tanh": "tanh"}
 #: Operations that say that a file's samples have their channels first.
 _CHANNELS_FIRST = {
     "Conv",
@@ -47,6 +47,8 @@ _CHANNELS_FIRST = {
     "GlobalAveragePool",
     "GlobalMaxPool",
     "QLinearConv",
+    "QLinearAveragePool",
+    "QLinearGlobalAveragePool",
     "ConvInteger",
 }
 
@@ -62,14 +64,17 @@ def import_proto(
     proto: Any, *, input_type: str | None = None, input_range: tuple[float, float] | None = None, where: str = "model"
 ) -> ImportedModel:
     """Convert a checked ONNX ModelProto. Parameters and errors as for the other frontends."""
-    graph = proto.graph
-    walk = Walk(graph.name or "model", version(), where)
+    proto = softmax_apart(proto)
+    graph, framework = proto.graph, version(proto, where)
+    walk = Walk(graph.name or "model", framework, where)
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=18)
     reader = Reader(walk, input_range, opset=opset)
     reader.values.update({tensor.name: _constant(tensor, where) for tensor in graph.initializer})
     for node in graph.node:
         for name in node.input:
             reader.consumers.setdefault(name, []).append(node)
+    for value in graph.output:  # the user reads it too
+        reader.consumers.setdefault(value.name, []).append(None)
     inputs = [value for value in graph.input if value.name not in reader.values]
     if not inputs or not graph.output:
         raise UnsupportedModel(
@@ -77,22 +82,24 @@ def import_proto(
         )
     is_channels_first = any(node.op_type in _CHANNELS_FIRST for node in graph.node)
     declared = parse_input_type(input_type) if input_type is not None else None
-    real_inputs = 0
+    types = {value.name: _integer_type(value) for value in inputs}
+    if declared is not None and None not in types.values():
+        raise UsageError(f"{where}: its inputs are integers already; leave the input type out")
     for value in inputs:
         start = _start(value, is_channels_first, where)
-        element = declared or _integer_type(value)
-        real_inputs += element is None
+        element = types[value.name] or declared
         reader.values[value.name] = (
             start if element is None else walk.declared_input(start, element, Fraction(1), input_range)
         )
-    hosts = _host_functions(graph)
+    hosts = endings(graph)
+    skipped = {tensor for host in hosts.values() for tensor in host.skipped}
     for node in graph.node:
-        if node.output[0] not in hosts:
+        if node.output[0] not in skipped:
             _read(reader, node, where)
     finals = {}
     for output in graph.output:
         host = hosts.get(output.name)
-        tensor = output.name if host is None else host.input[0]
+        tensor = output.name if host is None else host.tensor
         site = Site(output.name, f"output {output.name!r}", f"{where}: output {output.name!r}")
         result = _known(reader, tensor, site.label)
         if not isinstance(result, Line):
@@ -100,11 +107,13 @@ def import_proto(
                 f"{where}: quantises nothing on the way to {output.name!r}; there is no integer arithmetic in it"
             )
         if host is not None:
-            _require_last_axis(host, result, site.label)
-        walk.output(result, name=output.name, host_function=HOST_FUNCTIONS[host.op_type] if host else "", site=site)
+            _require_last_axis(host.node, result, opset, site.label)
+            if host.is_rounded:
+                walk.notes.append(f"{site.source}: the file rounds its {host.function}; on the host it is not rounded")
+        walk.output(result, name=output.name, host_function=host.function if host else "", site=site)
         finals[output.name] = tensor
     run = framework_run(proto, [value.name for value in inputs], list(finals.values()))
-    return ImportedModel(walk.finish(), version(), run, quantises_input=declared is None)
+    return ImportedModel(walk.finish(), framework, run, quantises_input=declared is None and not any(types.values()))
 
 
 def _read(reader: Reader, node: Any, where: str) -> None:
@@ -120,7 +129,9 @@ def _read(reader: Reader, node: Any, where: str) -> None:
     if is_constant and is_foldable(node) and (handler is None or all(v.integers is None for v in constants)):
         reader.values.update(folded(node, operands, reader.opset, site.label))
         return
-    if handler is None:
+    if node.op_type in REFUSALS:
+        raise UnsupportedModel(f"{site.label}: {REFUSALS[node.op_type]}")
+    if handler is None or (node.domain == DOMAIN and node.op_type not in OPERATORS):
         known = ", ".join(sorted({*handlers(), *HOST_FUNCTIONS}))
         ends = " and ".join(sorted(set(HOST_FUNCTIONS) - set(handlers())))
         raise UnsupportedModel(
@@ -136,17 +147,6 @@ def _known(reader: Reader, tensor: str, label: str) -> Value:
     if tensor not in reader.values:
         raise UnsupportedModel(f"{label}: needs the result {tensor!r}, which is not supported or computed nowhere")
     return reader.values[tensor]
-
-
-def _host_functions(graph: Any) -> dict[str, Any]:
-    """Output name -> the node that computes it last and stays on the host."""
-    outputs = {value.name for value in graph.output}
-    read = {name for node in graph.node for name in node.input}
-    return {
-        node.output[0]: node
-        for node in graph.node
-        if node.op_type in HOST_FUNCTIONS and node.output[0] in outputs and node.output[0] not in read
-    }
 
 
 def _start(value: Any, is_channels_first: bool, where: str) -> RealInput:
@@ -203,7 +203,7 @@ def _attributes(node: Any, label: str) -> dict[str, Any]:
     return values
 
 
-def _require_last_axis(node: Any, value: Line, label: str) -> None:
-    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)
+def _require_last_axis(node: Any, value: Line, opset: int, label: str) -> None:
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1 if opset >= 13 else 1)
     if node.op_type in ("Softmax", "LogSoftmax") and axis not in (-1, len(value.shape)):
         raise UnsupportedModel(f"{label}: a softmax along axis {axis}; supported is the last one")

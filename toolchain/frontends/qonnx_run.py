@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file's own execution, by qonnx and ONNX Runtime: the framework side of the comparison."""
+"""The file's own execution: the framework side of the comparison.
+
+Files with QONNX's operations are executed by qonnx, all others by ONNX Runtime as they are written: on the CPU, without graph
+optimisations, which would replace operations by others that round elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.errors import InputError, ToolNotFound
+from toolchain.errors import InputError, ToolNotFound, UnsupportedModel
 
 #: Samples in one execution.
 _CHUNK_SAMPLES = 1024
@@ -18,19 +22,32 @@ _CHUNK_SAMPLES = 1024
 _FIXES_BATCH = ("Reshape", "Expand", "Tile", "Resize")
 
 
-def version() -> str:
-    """'qonnx 1.0.0'."""
+_QONNX, _MICROSOFT = "qonnx.custom_op.general", "com.microsoft"
+
+
+def version(proto: Any, where: str = "model") -> str:
+    """The framework that executes a model: 'qonnx 1.0.0' or 'onnxruntime 1.25.1'.
+
+    Raises UnsupportedModel for a file that mixes the operations of both, ToolNotFound where it is not installed.
+    """
+    domains = {node.domain for node in proto.graph.node}
+    if {_QONNX, _MICROSOFT} <= domains:
+        raise UnsupportedModel(
+            f"{where}: uses operations of QONNX and of ONNX Runtime ({_MICROSOFT}), and no framework executes both; export the "
+            "model with those of one"
+        )
+    name = "qonnx" if _QONNX in domains else "onnxruntime"
     try:
-        return f"qonnx {importlib.metadata.version('qonnx')}"
+        return f"{name} {importlib.metadata.version(name)}"
     except importlib.metadata.PackageNotFoundError as error:
-        raise ToolNotFound("qonnx is not installed; install it with: pip install 'bitwright[qonnx]'") from error
+        raise ToolNotFound(f"{name} is not installed; install it with: pip install 'bitwright[qonnx]'") from error
 
 
 Real = np.ndarray | Mapping[str, np.ndarray]
 
 
 def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Callable[[Real], Any]:
-    """A function from real inputs to the real values of the tensors `outputs`, executed by qonnx.
+    """A function from real inputs to the real values of the tensors `outputs`, executed by the framework of `version`.
 
     It takes one array (samples, *shape), or one by name where there are several inputs, and returns one array, or a list of
     arrays where there are several outputs. The file is executed with all samples of a chunk as one batch; one by one where an
@@ -38,6 +55,7 @@ def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
     proto: a checked ModelProto; only operations that the frontend knows are in it.
     """
     one_by_one = any(node.op_type in _FIXES_BATCH for node in proto.graph.node)
+    with_qonnx = any(node.domain == _QONNX for node in proto.graph.node)
     models: dict[int, Any] = {}
 
     def run(x: Real) -> Any:
@@ -50,6 +68,11 @@ def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
         parts = []
         for start in range(0, samples, step):
             chunk = {name: array[start : start + step] for name, array in arrays.items()}
+            if not with_qonnx:
+                if not models:
+                    models[0] = _session(proto, inputs, outputs)
+                parts.append(_run_session(models[0], chunk, outputs))
+                continue
             size = len(next(iter(chunk.values())))
             if size not in models:
                 models[size] = _with_batch(proto, inputs, outputs, size)
@@ -60,11 +83,9 @@ def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
     return run
 
 
-def _with_batch(proto: Any, inputs: Sequence[str], outputs: Sequence[str], batch: int) -> Any:
-    """A qonnx ModelWrapper that ends at `outputs`, with all shapes worked out for a batch."""
+def _ending_at(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """A copy of the model that ends at `outputs`, with a batch of any size and no other shape fixed in it."""
     import onnx
-    from qonnx.core.modelwrapper import ModelWrapper
-    from qonnx.transformation.infer_shapes import InferShapes
 
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -82,11 +103,27 @@ def _with_batch(proto: Any, inputs: Sequence[str], outputs: Sequence[str], batch
     kinds = {value.name: value.type.tensor_type.elem_type for value in graph.output}
     del graph.output[:]
     for name in dict.fromkeys(outputs):
-        kind = kinds.get(name) or onnx.TensorProto.FLOAT
-        graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+        if name in kinds:
+            graph.output.append(onnx.helper.make_tensor_value_info(name, kinds[name], None))
+        else:
+            graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     for value in graph.input:
         if value.name in inputs:
             value.type.tensor_type.shape.dim[0].Clear()
+    return copy
+
+
+def _with_batch(proto: Any, inputs: Sequence[str], outputs: Sequence[str], batch: int) -> Any:
+    """A qonnx ModelWrapper that ends at `outputs`, with all shapes worked out for a batch."""
+    import onnx
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    copy = _ending_at(proto, inputs, outputs)
+    for value in copy.graph.output:
+        value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+    for value in copy.graph.input:
+        if value.name in inputs:
             value.type.tensor_type.shape.dim[0].dim_value = batch
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -106,3 +143,44 @@ def _execute(model: Any, chunk: dict[str, np.ndarray], outputs: Sequence[str]) -
         warnings.simplefilter("ignore")
         results = execute_onnx(model, feeds)
     return [np.asarray(results[name]) for name in outputs]
+
+
+def _session(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """An ONNX Runtime session that ends at `outputs`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    try:
+        return onnxruntime.InferenceSession(
+            _ending_at(proto, inputs, outputs).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its errors have no class of their own in common
+        raise InputError(f"ONNX Runtime cannot execute the model: {_first_line(error)}") from None
+
+
+def _run_session(session: Any, chunk: dict[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+    feeds = {}
+    for value in session.get_inputs():
+        if value.name in chunk:
+            feeds[value.name] = chunk[value.name].astype(_SESSION_TYPES.get(value.type, np.float32))
+    try:
+        results = session.run(list(dict.fromkeys(outputs)), feeds)
+    except Exception as error:
+        raise InputError(f"ONNX Runtime cannot execute the model: {_first_line(error)}") from None
+    by_name = dict(zip(dict.fromkeys(outputs), results, strict=True))
+    return [np.asarray(by_name[name]) for name in outputs]
+
+
+#: ONNX Runtime's names of the types that an input may have.
+_SESSION_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(uint16)": np.uint16, "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+}  # fmt: skip
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]

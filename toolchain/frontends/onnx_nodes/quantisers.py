@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantisers: QONNX's Quant, BipolarQuant and Trunc, FINN's MultiThreshold, ONNX's QuantizeLinear and DequantizeLinear."""
+"""Quantisers: QONNX's Quant, BipolarQuant and Trunc, and FINN's MultiThreshold."""
 
 from __future__ import annotations
 
@@ -27,11 +27,6 @@ ROUNDING_MODES = {
     "HALF_UP": Rounding.HALF_AWAY,
     "HALF_DOWN": Rounding.HALF_ZERO,
 }
-#: ONNX's integer types, with their ranges.
-INTEGER_TYPES: dict[str, tuple[int, int]] = {
-    "uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767),
-    "int32": (-(1 << 31), (1 << 31) - 1), "uint4": (0, 15), "int4": (-8, 7), "uint2": (0, 3), "int2": (-2, 1),
-}  # fmt: skip
 
 
 def whole(values: np.ndarray, what: str, node: NodeView) -> int:
@@ -153,77 +148,3 @@ def _multi_threshold(reader: Reader, node: NodeView) -> Value:
     lowest = int(shift) if shift.denominator == 1 else 0
     tensor = count_reached(reader.walk, line, halves, lowest, 0, node.site)
     return Line(tensor, line.shape, (scale,), (bias - lowest * scale,), axes=line.axes)
-
-
-@handles("QuantizeLinear")
-def _quantize_linear(reader: Reader, node: NodeView) -> Value:
-    """``saturate(round_half_even(x / scale) + zero_point)``: the result is an integer tensor of the file."""
-    value, scale = node.value(0), node.constant(1, "scale").values
-    zero_values, kind = _zero_point(node, 2, "uint8")
-    lowest, highest = INTEGER_TYPES[kind]
-    if isinstance(value, Constant):
-        axis = node.integer("axis", 1)
-        scale, zero_values = (_along(v, value.values.ndim, axis) for v in (scale, zero_values))
-        real = value.values.astype(np.float32) / scale.astype(np.float32)
-        integers = np.clip(np.rint(real).astype(np.float64) + zero_values, lowest, highest)
-        return Constant(integers, integers.astype(np.int64), np.ones(1))
-    zero = whole(zero_values, "zero point", node)
-    low, high = _clip_bounds(reader, node, lowest, highest)
-    rank = len(value.shape) + 1
-    steps = _steps(value, _along(scale, rank, node.integer("axis", 1)), node)
-    # The zero point is added after rounding, so ties are those of x / scale.
-    quantised = apply(reader, value, Quantiser(steps, low - zero, high - zero), node)
-    inverse = [1 / step for step in quantised.spread(steps)]
-    return reader.walk.scaled(quantised, inverse, [Fraction(zero)])
-
-
-def _clip_bounds(reader: Reader, node: NodeView, lowest: int, highest: int) -> tuple[int, int]:
-    """The range that is left where the one reader of the result clips it: that is how fewer than 8 bits are written."""
-    following = reader.only_consumer(node.outputs[0])
-    if following is None or following.op_type != "Clip" or len(following.input) != 3:
-        return lowest, highest
-    bounds = [reader.values.get(name) for name in following.input[1:]]
-    if not all(isinstance(bound, Constant) and bound.values.size == 1 for bound in bounds):
-        return lowest, highest
-    low, high = (int(bound.values.reshape(-1)[0]) for bound in bounds)  # type: ignore[union-attr]
-    return (max(lowest, low), min(highest, high)) if low < high else (lowest, highest)
-
-
-def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
-    """A one-dimensional scale or zero point placed along an axis."""
-    values = np.asarray(values)
-    if values.ndim != 1 or values.size == 1:
-        return values
-    axis = axis + rank if axis < 0 else axis
-    return values.reshape([-1 if i == axis else 1 for i in range(rank)])
-
-
-def _zero_point(node: NodeView, index: int, default: str) -> tuple[np.ndarray, str]:
-    """(values, name of the integer type)."""
-    if not node.has(index):
-        return np.zeros(1, np.int64), str(node.attributes.get("output_dtype_name", default))
-    values = node.constant(index, "zero point").values
-    kind = str(values.dtype)
-    if kind not in INTEGER_TYPES:
-        raise UnsupportedModel(f"{node.label}: a zero point of type {kind}; supported are {', '.join(INTEGER_TYPES)}")
-    return values.astype(np.int64), kind
-
-
-@handles("DequantizeLinear")
-def _dequantize_linear(reader: Reader, node: NodeView) -> Value:
-    """``(x - zero_point) * scale``."""
-    value, scale = node.value(0), node.constant(1, "scale").values
-    check_scale(scale, node.label)
-    zero = node.constant(2, "zero point").values.astype(np.int64) if node.has(2) else np.zeros(1, np.int64)
-    if isinstance(value, Constant):
-        rank, axis = value.values.ndim, node.integer("axis", 1)
-        scale, zero = _along(scale, rank, axis), _along(zero, rank, axis)
-        integers = value.values.astype(np.int64) - zero
-        return Constant((integers.astype(np.float32) * scale.astype(np.float32)).astype(np.float32), integers, scale)
-    line = reader.line(value, node)
-    rank = len(line.shape) + 1
-    axis = node.integer("axis", 1)
-    factors = fractions_on_channels(line, _along(scale, rank, axis), node, "a scale")
-    zeros = fractions_on_channels(line, _along(zero, rank, axis), node, "a zero point")
-    shifts = [-f * z for f, z in zip(line.spread(factors), line.spread(zeros), strict=True)]
-    return reader.walk.scaled(line, factors, shifts)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX's operators on quantised tensors: QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger.
+
+Each is the operator on real tensors between a dequantisation of its operands and, for the QLinear ones, a quantisation of its
+result; that is how it is read. Sums are exact integers. The file's own are of 32 bits: a product that could leave them is
+refused, since what a framework gives then is no longer the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.quantiser import Constant
+from toolchain.frontends.exact.values import Line, fractions_of
+from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES, dequantised, quantised, zero_point
+from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, handlers, handles
+
+
+# ---- shared with ONNX Runtime's own operators ------------------------------------------------------------------------
+def as_operator(reader: Reader, kind: str, operands: Sequence[Value | None], node: NodeView) -> Line:
+    """What another operator would give for these operands, with the node's attributes and place."""
+    result = handlers()[kind](reader, replace(node, kind=kind, operands=tuple(operands)))
+    assert isinstance(result, Line)
+    return result
+
+
+def dequantised_operand(reader: Reader, node: NodeView, index: int, *, axis: int = 1) -> Constant | Line:
+    """Operands (tensor, scale, zero point) from `index` on, as real values."""
+    scale = node.constant(index + 1, "scale").values
+    return dequantised(reader, node.value(index), scale, zero_point(node, index + 2), node, axis=axis)
+
+
+def quantised_result(
+    reader: Reader, line: Line, node: NodeView, index: int, *, like: int, zero_is_rounded: bool = False
+) -> Line:
+    """The result on operands (scale, zero point) from `index` on.
+
+    like: the operand that is a zero point of the same integer type, which says it where the result's is left out.
+    """
+    zero = zero_point(node, index + 1)
+    if zero is None:
+        known = zero_point(node, like)
+        if known is None:
+            raise UnsupportedModel(
+                f"{node.label}: has no zero points, which say the integer type of its result; add them"
+            )
+        zero = np.zeros_like(known)
+    scale = node.constant(index, "the result's scale").values
+    if scale.size != 1:
+        raise UnsupportedModel(f"{node.label}: {scale.size} scales for its result; supported is one")
+    return quantised(reader, line, scale, zero, node, zero_is_rounded=zero_is_rounded)
+
+
+def with_integer_bias(reader: Reader, line: Line, bias: Constant, node: NodeView) -> Line:
+    """A product plus integers on its own step, one an output."""
+    if bias.values.dtype.kind not in "iu" or bias.values.size not in (1, line.channels):
+        raise UnsupportedModel(
+            f"{node.label}: a bias of type {bias.values.dtype} and shape {bias.values.shape} for {line.channels} outputs; "
+            "supported are int32, one an output"
+        )
+    integers = bias.values.reshape(-1).tolist() * (line.channels // bias.values.size)
+    offsets = [int(value) * step for value, step in zip(integers, line.spread(line.scale), strict=True)]
+    return reader.walk.scaled(line, [Fraction(1)], offsets)
+
+
+def within_int32(reader: Reader, line: Line, units: np.ndarray, node: NodeView) -> Line:
+    """The line, after a proof that it stays within 32 bits. units: the real value of one unit of the file's accumulator."""
+    line = reader.walk.emitted(line, node.site)
+    element = reader.walk.element(line)
+    low, high = INTEGER_TYPES["int32"]
+    steps = fractions_of(units)
+    steps = steps if len(steps) == line.channels else steps[:1] * line.channels
+    for scale, offset, unit in zip(line.spread(line.scale), line.spread(line.offset), steps, strict=True):
+        ends = [(scale * end + offset) / unit for end in (element.minimum, element.maximum)]
+        if min(ends) < low or max(ends) > high:
+            raise UnsupportedModel(
+                f"{node.label}: its sums reach from {float(min(ends)):.0f} to {float(max(ends)):.0f}, more than the 32 bits that "
+                "the operator has; use fewer inputs, or smaller weights or biases"
+            )
+    return line
+
+
+# ---- operators -------------------------------------------------------------------------------------------------------
+def _units(node: NodeView, first: int, second: int) -> np.ndarray:
+    """The product of two scale operands, exact in float64: two times 24 bits."""
+    scales = (node.constant(index, "scale").values.astype(np.float64).reshape(-1) for index in (first, second))
+    return np.multiply(*scales)
+
+
+@handles("QLinearConv")
+def _qlinear_conv(reader: Reader, node: NodeView) -> Value:
+    """Operands x, w, y, each with scale and zero point (y without a tensor), then the bias."""
+    weights = dequantised_operand(reader, node, 3, axis=0)
+    line = as_operator(reader, "Conv", (dequantised_operand(reader, node, 0), weights), node)
+    if node.has(8):
+        line = with_integer_bias(reader, line, node.constant(8, "the bias"), node)
+    line = within_int32(reader, line, _units(node, 1, 4), node)
+    return quantised_result(reader, line, node, 6, like=2)
+
+
+@handles("QLinearMatMul")
+def _qlinear_matmul(reader: Reader, node: NodeView) -> Value:
+    """Operands a, b, y, each with scale and zero point (y without a tensor); those of b may differ from column to column."""
+    second = dequantised_operand(reader, node, 3, axis=-1)
+    line = as_operator(reader, "MatMul", (dequantised_operand(reader, node, 0), second), node)
+    line = within_int32(reader, line, _units(node, 1, 4), node)
+    return quantised_result(reader, line, node, 6, like=2)
+
+
+@handles("ConvInteger", "MatMulInteger")
+def _integer_product(reader: Reader, node: NodeView) -> Value:
+    """Operands: tensor, weights, and their zero points; the result is int32."""
+    is_conv = node.kind == "ConvInteger"
+    one = np.ones(1)
+    first = dequantised(reader, node.value(0), one, _single_zero(node), node)
+    weights = dequantised(reader, node.value(1), one, zero_point(node, 3), node, axis=0 if is_conv else -1)
+    line = as_operator(reader, "Conv" if is_conv else "MatMul", (first, weights), node)
+    return within_int32(reader, line, one, node)
+
+
+def _single_zero(node: NodeView) -> np.ndarray | None:
+    zero = zero_point(node, 2)
+    if zero is not None and zero.size != 1:
+        raise UnsupportedModel(f"{node.label}: {zero.size} zero points for its first operand; supported is one")
+    return zero
