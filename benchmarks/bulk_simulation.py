@@ -2,7 +2,7 @@
 """Rung 3: RTL simulation in bulk against the interpreter, at default folding, on all cores, comparison included.
 
 The peer is what the field does otherwise: a cocotb test on the same RTL, compiled by the same Verilator, that feeds the same
-vectors at full rate and compares the results (`cocotb_stream.py`); one simulation, since cocotb runs on one core.
+vectors at full rate and compares the results (`peers/cocotb_stream.py`); one simulation, since cocotb runs on one core.
 
 Memory is the peak of the process tree's resident sets, Python and the interpreter's results included.
 """
@@ -106,7 +106,7 @@ def run() -> Sequence[Row]:
             rate, cycles = json.loads(simulated.output.splitlines()[-1])
             note = f"{VECTORS:,} vectors, {cycles / 1e6:.2f} million cycles a second"
             rows.append(Row(f"{model}, simulate and compare", rate, "inferences/s", "bitwright", own, "> 20,000", note))
-            peer = {**options, "vectors": PEER_VECTORS, "benchmarks": str(Path(__file__).parent)}
+            peer = {**options, "vectors": PEER_VECTORS, "benchmarks": str(Path(__file__).parent / "peers")}
             rate = json.loads(timed(python(_COCOTB.format(**peer))).output.splitlines()[-1])
             note = f"peer: same RTL and vectors, {PEER_VECTORS} of them, one core"
             rows.append(Row(f"{model}, cocotb", rate, "inferences/s", "cocotb", version("cocotb"), note=note))
