@@ -50,11 +50,32 @@ def bitwright() -> None:
 
 _model_argument = click.argument("model", metavar="MODEL")
 _json_option = click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as JSON.")
-_input_type_option = click.option(
-    "--input-type",
-    metavar="TYPE",
-    help="Type of the input, for a model that does not quantise its own: 'fixed<16,6>', 'ufixed<8,0>', 'uint8'.",
-)
+
+
+def _input_options(command: Any) -> Any:
+    """The options that say what type a real input has in hardware, where the model does not quantise it."""
+    for option in (
+        click.option(
+            "--input-bits",
+            type=click.IntRange(2, 32),
+            metavar="N",
+            help="Widest type that samples may choose. Default: 16.",
+        ),
+        click.option(
+            "--input-samples",
+            type=click.Path(path_type=Path),
+            metavar="FILE.npz",
+            help="Instead: inputs x to choose the type from. What was chosen and what it clips is told.",
+        ),
+        click.option(
+            "--input-type",
+            metavar="TYPE",
+            help="Type of the input, for a model that does not quantise its own: 'fixed<16,6>', 'uint8', 'uint8*1/255' (times "
+            "a scale), 'fixed<8,3> saturate' (values beyond it are clipped, not refused).",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @bitwright.command(
@@ -63,6 +84,8 @@ _input_type_option = click.option(
         "bitwright build models/digits_brevitas --until rtl --out build/brevitas",
         "bitwright build model.h5 --backend hls4ml --part xcvu13p-flga2577-2-e --out build/hls",
         "bitwright build model.onnx --vectors held_out.npz --cycles-per-frame 16 --out build/fast",
+        "bitwright build model.onnx --input-type 'uint8*1/255' --out build/pixels     8-bit pixels from 0 to 1",
+        "bitwright build model.onnx --input-samples train.npz --input-bits 8 --out build/sampled",
     )
 )
 @_model_argument
@@ -82,7 +105,7 @@ _input_type_option = click.option(
     help="Last stage. Default: bitstream with --board, netlist with an ECP5 --part, else rtl; hls for hls4ml.",
 )
 @click.option("--vectors", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs x and labels y_true.")
-@_input_type_option
+@_input_options
 @click.option(
     "--output",
     type=click.Choice(["auto", "class", "logits"]),
@@ -134,9 +157,9 @@ def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_m
 @_model_argument
 @click.option("--vectors", required=True, type=click.Path(path_type=Path), metavar="FILE.npz", help="x, and y_true.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.npz", help="Result file.")
-@_input_type_option
+@_input_options
 @_json_option
-def evaluate(model: str, vectors: Path, out: Path, input_type: str | None, as_json: bool) -> None:
+def evaluate(model: str, vectors: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Run the integer graph of MODEL on the array x (real values) and write y, y_integer and the output's type.
 
     y is real (float64), y_integer the exact integers, y_type their type as text; y_class the class where y_true is given.
@@ -144,11 +167,13 @@ def evaluate(model: str, vectors: Path, out: Path, input_type: str | None, as_js
     from toolchain.pipeline import evaluate as run_evaluate
 
     with _progress() as progress:
-        summary = run_evaluate(model, vectors=vectors, out=out, input_type=input_type, progress=progress)
+        summary = run_evaluate(model, vectors=vectors, out=out, progress=progress, **options)
     if as_json:
         _print_json(summary)
         return
     click.echo(f"{summary['vectors']} vectors, output type {', '.join(summary['types'].values())}, written to {out}")
+    if summary["input"]:
+        click.echo(summary["input"])
     if summary["saturated_inputs"]:
         click.echo(f"{summary['saturated_inputs']} input values were saturated by the model's own input quantiser")
     if summary["accuracy"] is not None:
@@ -163,9 +188,9 @@ def evaluate(model: str, vectors: Path, out: Path, input_type: str | None, as_js
 )
 @_model_argument
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the picture and the files.")
-@_input_type_option
+@_input_options
 @_json_option
-def inspect(model: str, out: Path | None, input_type: str | None, as_json: bool) -> None:
+def inspect(model: str, out: Path | None, as_json: bool, **options: Any) -> None:
     """Show MODEL as an integer graph: types, widths, weights, MACs, bit operations and memory of every node.
 
     MODEL is what `bitwright build` takes. With --out also a picture (graph.svg), a file for Netron (graph.qonnx.onnx), the
@@ -174,7 +199,7 @@ def inspect(model: str, out: Path | None, input_type: str | None, as_json: bool)
     from toolchain.pipeline.inspection import inspect_model
 
     with _progress() as progress:
-        inspection = inspect_model(model, out=out, input_type=input_type, progress=progress)
+        inspection = inspect_model(model, out=out, progress=progress, **options)
     if as_json:
         _print_json(inspection.to_json())
         return

@@ -274,7 +274,8 @@ def test_input_type_for_a_model_that_does_not_quantise_its_input() -> None:
         load_model(model)
     assert str(caught.value).startswith(
         "layer 'fc' (QDense) works on inputs that the model has not quantised: give the type that the inputs have in hardware with "
-        "input_type (--input-type on the command line), for example 'fixed<16,6>', "
+        "input_type (--input-type on the command line), for example 'fixed<16,6>', 'uint8' or 'uint8*1/255', "
+        "or samples to choose it from with input_samples (--input-samples FILE.npz), "
     )
     loaded = load_model(model, input_type="fixed<10,3>")
     assert not loaded.quantises_input
@@ -288,7 +289,7 @@ def test_a_wrong_input_type() -> None:
         load_model(network(dense(4, "fc")), input_type="fixed<16>")
     assert str(caught.value) == (
         "input type: type 'fixed<16>' is not understood; write 'fixed<WIDTH,INTEGER_BITS>', 'ufixed<WIDTH,INTEGER_BITS>', "
-        "'int<WIDTH>' or 'uint<WIDTH>', for example 'fixed<16,6>'"
+        "'int<WIDTH>' or 'uint<WIDTH>', for example 'fixed<16,6>'; with a scale: 'uint8*1/255'"
     )
 
 

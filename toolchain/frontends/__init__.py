@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toolchain.errors import InputError, UsageError
+from toolchain.frontends.input_samples import SampledType, resolve_input_type
 from toolchain.frontends.model_folder import (
     ModelFolder,
     Vectors,
@@ -48,6 +49,7 @@ class LoadedModel:
     folder: what model.toml says, or None without one.
     quantises_input: whether the model rounds its real inputs itself. If not, framework and graph agree on inputs that lie
         on the steps of the declared input type only.
+    sampled_input: the input's type and what it does to the samples that were given for it, or None.
     """
 
     name: str
@@ -57,12 +59,15 @@ class LoadedModel:
     run: Callable[[np.ndarray], np.ndarray] | None
     folder: ModelFolder | None = None
     quantises_input: bool = True
+    sampled_input: SampledType | None = None
 
 
 def load_model(
     source: Any,
     *,
     input_type: str | None = None,
+    input_samples: Any = None,
+    input_bits: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     weights: Path | None = None,
     progress: Progress | None = None,
@@ -71,20 +76,28 @@ def load_model(
 
     source: a file (.h5, .hdf5, .keras, .onnx, or a graph file), a SavedModel folder, a folder with model.toml, the
         name of a bundled model, or a framework's object (tf_keras model, torch module of Brevitas layers).
-    input_type: the inputs' type in hardware, e.g. 'fixed<16,6>', for a model that does not quantise its own inputs.
+    input_type: the inputs' type in hardware, for a model that does not quantise its own inputs: 'fixed<16,6>', 'uint8',
+        'uint8*1/255' (whole numbers and the real value of one), each with ' saturate' after it where values beyond the type
+        become its ends instead of being refused. Where it is left out, [input] type in model.toml counts.
+    input_samples: instead, inputs to choose the type from: an .npz file with an array `x`, or the array; beside a named
+        type they say what that does to them. input_bits: the widest type that may be chosen (16 where left out); see
+        `toolchain.frontends.input_samples.choose_input_type` for the rule.
     input_shape: for a torch module, which does not know it: the shape of one sample.
     weights: a checkpoint of tensors to load into a framework's object before it is converted.
     Raises InputError, UnsupportedModel or UsageError with what is wrong, where, and what to do.
     """
     report = progress or (lambda step: None)
+    input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
     if not isinstance(source, (str, os.PathLike)):
-        return _load_object(source, input_type, input_shape, weights, report)
+        return replace(_load_object(source, input_type, input_shape, weights, report), sampled_input=sampled)
     if weights is not None or input_shape is not None:
         option = "weights" if weights is not None else "input_shape"
         raise UsageError(f"{option} belongs to a framework's object; {source} is a file, which holds its own")
     file, folder = locate(source)
     files = model_files(source)
     real_range = declared_range(folder)
+    if input_type is None and folder is not None:
+        input_type = folder.input_type or None
     suffix = file.suffix.lower()
     if suffix == GRAPH_SUFFIX:
         if input_type is not None:
@@ -108,7 +121,9 @@ def load_model(
         )
     _check_class_names(folder, imported.graph)
     name = folder.name if folder else file.stem
-    return LoadedModel(name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input)
+    return LoadedModel(
+        name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled
+    )
 
 
 def _check_class_names(folder: ModelFolder | None, graph: Graph) -> None:

@@ -11,9 +11,10 @@ A model folder holds `model.toml`:
     description = "..."                 # optional
     class_names = ["0", "1"]            # optional, one a network output
 
-    [input]                             # optional: the range that real inputs lie in; values outside are refused
-    minimum = 0.0
+    [input]                             # optional
+    minimum = 0.0                       # the range that real inputs lie in; values outside are refused
     maximum = 1.0
+    type = "uint8*1/255"                # the inputs' type in hardware, for a model that does not quantise its own
 
     [data]                              # optional: where the training data came from
     source = "..."
@@ -33,21 +34,22 @@ from typing import Any
 import numpy as np
 
 from toolchain.data_folders import MODELS
-from toolchain.errors import InputError
+from toolchain.errors import InputError, UsageError
+from toolchain.frontends.real_input import InputType
 
 MODEL_TOML = "model.toml"
 #: Refuse vector files whose arrays expand to more than this many bytes.
 MAXIMUM_VECTOR_BYTES = 4 << 30
 
 _MODEL_KEYS = {"name", "framework", "file", "vectors", "description", "class_names"}
-_TABLES = {"model": _MODEL_KEYS, "input": {"minimum", "maximum"}, "data": {"source", "licence"}}
+_TABLES = {"model": _MODEL_KEYS, "input": {"minimum", "maximum", "type"}, "data": {"source", "licence"}}
 
 
 @dataclass(frozen=True)
 class ModelFolder:
     """What a folder's model.toml says. Paths are absolute or relative as the folder's path was.
 
-    input_minimum, input_maximum: real values, both None or both set.
+    input_minimum, input_maximum: real values, both None or both set. input_type: as for `toolchain.load_model`, '' for none.
     class_names: () where the file names none.
     """
 
@@ -60,6 +62,7 @@ class ModelFolder:
     class_names: tuple[str, ...] = ()
     input_minimum: float | None = None
     input_maximum: float | None = None
+    input_type: str = ""
     data_source: str = ""
     data_licence: str = ""
 
@@ -97,6 +100,7 @@ def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
         class_names=tuple(class_names),
         input_minimum=minimum,
         input_maximum=maximum,
+        input_type=_input_type(toml, content.get("input", {})),
         data_source=_text(toml, content.get("data", {}), "data", "source"),
         data_licence=_text(toml, content.get("data", {}), "data", "licence"),
     )
@@ -133,8 +137,18 @@ def _inside(toml: Path, key: str, relative: str) -> Path:
     return target
 
 
+def _input_type(toml: Path, table: dict[str, Any]) -> str:
+    text = _text(toml, table, "input", "type")
+    if text:
+        try:
+            InputType.parse(text)
+        except UsageError as error:
+            raise InputError(f"{toml}: [input] type: {error}") from None
+    return text
+
+
 def _input_range(toml: Path, table: dict[str, Any]) -> tuple[float | None, float | None]:
-    if not table:
+    if not table.keys() & {"minimum", "maximum"}:
         return None, None
     values = []
     for key in ("minimum", "maximum"):

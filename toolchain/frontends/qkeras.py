@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ from toolchain.frontends.qkeras_file import load_file, load_weights_file
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, call_reader
 from toolchain.frontends.qkeras_network import Call, Forward, require_network, sample_shape, traverse
 from toolchain.frontends.qkeras_runtime import import_tf_keras, version
-from toolchain.frontends.real_input import parse_input_type
-from toolchain.ir import IntegerType
+from toolchain.frontends.real_input import InputType
 
 
 def import_file(
@@ -57,8 +55,8 @@ def import_model(
     named = f"model {model.name!r}"
     require_network(model, f"{where}: {named}" if where else named)
     walk = KerasWalk(model.name, version(), where, input_range)
-    element = parse_input_type(input_type) if input_type is not None else None
-    inputs = [_input(walk, tensor, element, where) for tensor in model.inputs]
+    declared = InputType.parse(input_type) if input_type is not None else None
+    inputs = [_input(walk, tensor, declared, where) for tensor in model.inputs]
     bare: dict[tuple[int, ...], Callable[[Any], Any]] = {}
 
     def visit(call: Call, values: list[Value]) -> Value:
@@ -84,18 +82,18 @@ def import_model(
         if tensor is None:
             raise UnsupportedModel(f"{where + ': ' if where else ''}{named}: its input {name!r} reaches no output")
         tensors.append(tensor)
-    return ImportedModel(graph, version(), Forward(model, tensors, names, bare), quantises_input=element is None)
+    return ImportedModel(graph, version(), Forward(model, tensors, names, bare), quantises_input=declared is None)
 
 
 def _site(layer: Any, where: str) -> Site:
     return Call(layer, layer.name, ()).site(where)
 
 
-def _input(walk: KerasWalk, tensor: Any, element: IntegerType | None, where: str) -> Value:
+def _input(walk: KerasWalk, tensor: Any, declared: InputType | None, where: str) -> Value:
     site = _site(tensor._keras_history.layer, where)
     shape = sample_shape(tensor, site.label)
     value = RealInput(site.name, site.source, shape, shape)
-    return value if element is None else walk.declared_input(value, element, Fraction(1), walk.input_range)
+    return value if declared is None else walk.declared_input(value, declared, walk.input_range)
 
 
 def _output(walk: KerasWalk, name: str, layer: Any, value: Value, where: str, named: str) -> None:

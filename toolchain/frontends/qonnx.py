@@ -17,7 +17,6 @@ graph's inputs and outputs say how their axes are permuted.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES
 from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, channels_first, handlers
 from toolchain.frontends.qonnx_file import load_onnx
 from toolchain.frontends.qonnx_run import framework_run, version
-from toolchain.frontends.real_input import parse_input_type
+from toolchain.frontends.real_input import InputType
 from toolchain.ir import IntegerType
 
 #: Operations that say that a file's samples have their channels first.
@@ -81,16 +80,14 @@ def import_proto(
             f"{where}: has {len(inputs)} inputs and {len(graph.output)} outputs; one of each is needed"
         )
     is_channels_first = any(node.op_type in _CHANNELS_FIRST for node in graph.node)
-    declared = parse_input_type(input_type) if input_type is not None else None
+    declared = InputType.parse(input_type) if input_type is not None else None
     types = {value.name: _integer_type(value) for value in inputs}
     if declared is not None and None not in types.values():
         raise UsageError(f"{where}: its inputs are integers already; leave the input type out")
     for value in inputs:
         start = _start(value, is_channels_first, where)
         element = types[value.name] or declared
-        reader.values[value.name] = (
-            start if element is None else walk.declared_input(start, element, Fraction(1), input_range)
-        )
+        reader.values[value.name] = start if element is None else walk.declared_input(start, element, input_range)
     hosts = endings(graph)
     skipped = {tensor for host in hosts.values() for tensor in host.skipped}
     for node in graph.node:
@@ -158,13 +155,13 @@ def _start(value: Any, is_channels_first: bool, where: str) -> RealInput:
     return RealInput(value.name, f"input {value.name!r}", shape, shape, host_axes=order, axes=axes)
 
 
-def _integer_type(value: Any) -> IntegerType | None:
+def _integer_type(value: Any) -> InputType | None:
     """The type of an input that the file itself declares to be integers, else None."""
     from onnx import helper
 
     kind = str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
     if kind in INTEGER_TYPES:
-        return IntegerType.spanning(*INTEGER_TYPES[kind])
+        return InputType(IntegerType.spanning(*INTEGER_TYPES[kind]))
     return None
 
 

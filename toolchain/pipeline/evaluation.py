@@ -24,6 +24,8 @@ def evaluate(
     vectors: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     input_type: str | None = None,
+    input_samples: Any = None,
+    input_bits: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run the interpreter on the array `x` of an .npz file and, if `out` is given, write the results there.
@@ -33,14 +35,16 @@ def evaluate(
     The result file holds, for a network with one output: `y` (float64, real values), `y_integer` (int64; decimal text past
     63 bits), `y_type` (text such as 'fixed<14,5>'), `y_scale` and `y_offset`; with several outputs each name is
     followed by '_' and the output's name. `y_true` and `y_class` are there where the vectors have labels.
-    Returns a summary: vectors, graph_digest, types, accuracy, saturated_inputs, host_functions, and the arrays themselves
+    input_type, input_samples, input_bits: as for `toolchain.load_model`.
+    Returns a summary: vectors, graph_digest, types, accuracy, saturated_inputs, host_functions, input (what is known of the
+    input's type from samples of it, as text, or None), and the arrays themselves
     under 'arrays' if `out` is None.
     """
     progress = progress or Silent()
     given = load_vectors(vectors)
     target = _writable(out)
     progress.started("load", "the framework and the model")
-    loaded = model if hasattr(model, "graph") else load_model(model, input_type=input_type)
+    loaded = model if hasattr(model, "graph") else _load(model, input_type, input_samples, input_bits)
     graph: Graph = loaded.graph
     progress.finished("load")
     progress.started("evaluate", f"{len(given.x)} vectors")
@@ -73,6 +77,7 @@ def evaluate(
         "types": {output.name: str(graph.types[output.tensor].element) for output in graph.outputs},
         "host_functions": {output.name: output.host_function for output in graph.outputs if output.host_function},
         "saturated_inputs": quantised.saturated,
+        "input": str(loaded.sampled_input) if loaded.sampled_input else None,
         "accuracy": accuracy,
     }
     if target is None:
@@ -80,6 +85,10 @@ def evaluate(
     else:
         _write(target, arrays)
     return summary
+
+
+def _load(model: Any, input_type: str | None, input_samples: Any, input_bits: int | None) -> Any:
+    return load_model(model, input_type=input_type, input_samples=input_samples, input_bits=input_bits)
 
 
 def _per_channel(output: Output, values: tuple[float, ...]) -> np.ndarray:

@@ -50,6 +50,7 @@ def run_graph_stage(folder: BuildFolder, request: Request, loaded: Any, say: Cal
         "declared": repr(replace(request.folder, path=Path(), file=Path(), vectors=None)) if request.folder else None,
         "vectors": file_digest(request.vectors) if request.vectors and request.vectors.is_file() else None,
         "input_type": request.input_type,
+        "sampled_input": str(request.sampled_input),
         "sources": source_digest(
             "ir", "frontends", "verify/framework.py", "verify/vectors.py", "pipeline/graph_stage.py"
         ),
@@ -80,7 +81,8 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
             f"{graph.inputs[0]}: inputs of more than 63 bits cannot be built, found {graph.types[graph.inputs[0].name].element}"
         )
     save_graph(graph, work / "graph.bitwright")
-    notes = []
+    sampled = request.sampled_input or loaded.sampled_input
+    notes = [_sentence(str(sampled))] if sampled else []
     try:
         from toolchain.ir.export_qonnx import export_qonnx
 
@@ -121,6 +123,10 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         "saturated": saturated,
         **_accuracy(graph, x_integers, y_true, request),
     }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _compare(loaded: Any, x_real: np.ndarray, name: str) -> dict[str, Any]:

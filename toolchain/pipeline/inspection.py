@@ -26,11 +26,14 @@ def inspect_model(
     *,
     out: str | os.PathLike[str] | None = None,
     input_type: str | None = None,
+    input_samples: Any = None,
+    input_bits: int | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """The figures of a model's integer graph; with `out` also its picture and files in that folder.
 
     model: a path or name as for `toolchain.load_model`, or the LoadedModel it returned.
+    input_type, input_samples, input_bits: as for `toolchain.load_model`.
     out: a folder, made if it is not there; gets graph.svg, graph.qonnx.onnx, graph.bitwright and inspect.json (what `to_json`
         of the result gives). Each file is written whole or not at all; one that this model cannot have is named in `notes`,
         and an older one of its name is removed.
@@ -39,9 +42,13 @@ def inspect_model(
     progress = progress or Silent()
     folder = _writable(out)
     progress.started("load", "the framework and the model")
-    loaded = model if hasattr(model, "graph") else load_model(model, input_type=input_type)
+    loaded = model
+    if not hasattr(model, "graph"):
+        loaded = load_model(model, input_type=input_type, input_samples=input_samples, input_bits=input_bits)
     progress.finished("load")
     inspection = inspect_graph(loaded.graph, model=loaded.name, framework=loaded.framework)
+    if loaded.sampled_input:
+        inspection = replace(inspection, notes=(*inspection.notes, str(loaded.sampled_input)))
     if folder is None:
         return inspection
     progress.started("write", "picture and files")
@@ -91,7 +98,7 @@ def _write_all(folder: Path, graph: Graph, inspection: Inspection) -> Inspection
             notes.append(f"no {QONNX_NAME}: {error}")
         write("graph", GRAPH_NAME, lambda path: save_graph(graph, path))
         files["figures"] = JSON_NAME
-        inspection = replace(inspection, files=files, notes=tuple(notes))
+        inspection = replace(inspection, files=files, notes=(*inspection.notes, *notes))
         text = json.dumps(inspection.to_json(), indent=1) + "\n"
         _write(folder / JSON_NAME, lambda path: path.write_text(text, encoding="utf-8"))
     except OSError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from toolchain.backends.base import backend_names
 from toolchain.errors import BoardError, UsageError
+from toolchain.frontends.input_samples import SampledType, resolve_input_type
 from toolchain.frontends.model_folder import ModelFolder, locate, model_files
 from toolchain.target import Device, Target, find_board, find_device
 
@@ -35,7 +36,7 @@ class Request:
     """A checked build request.
 
     source: the model file; folder: its model.toml, if it has one. vectors: the file of inputs and labels, or None.
-    output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
+    sampled_input: what is known of the input's type from samples of it. output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
     """
 
     source: Path
@@ -47,6 +48,7 @@ class Request:
     until: Stage
     vectors: Path | None
     input_type: str | None
+    sampled_input: SampledType | None
     output: str
     bulk_vectors: int
     skip_rungs: frozenset[int]
@@ -67,6 +69,8 @@ def make_request(
     until: str | None = None,
     vectors: str | os.PathLike[str] | None = None,
     input_type: str | None = None,
+    input_samples: str | os.PathLike[str] | None = None,
+    input_bits: int | None = None,
     output: str = "auto",
     cycles_per_frame: int | None = None,
     clock_mhz: float | None = None,
@@ -92,6 +96,7 @@ def make_request(
     target = _target(board, part, clock_mhz, cycles_per_frame)
     last = _last_stage(backend, until, target)
     file, folder = locate(model)
+    input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
     chosen = Path(vectors) if vectors is not None else folder.vectors if folder else None
     return Request(
         source=file,
@@ -103,6 +108,7 @@ def make_request(
         until=last,
         vectors=chosen,
         input_type=input_type,
+        sampled_input=sampled,
         output=output,
         bulk_vectors=bulk_vectors,
         skip_rungs=frozenset(skip_rungs),

@@ -14,7 +14,7 @@ from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.frontends.exact.functions import Affine, Clip, Float32, Leaky
 from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Quantiser
 from toolchain.frontends.exact.values import ONE, ZERO, Line, RealInput, Site, compact, power_of_two
-from toolchain.frontends.real_input import declared, narrowed
+from toolchain.frontends.real_input import InputType, declared_type, narrowed
 from toolchain.frontends.thresholds import round_exactly
 from toolchain.ir import (
     AddBias,
@@ -35,7 +35,8 @@ MAXIMUM_EXTRA_FRACTION = 64
 
 ASK_FOR_TYPE = (
     "works on inputs that the model has not quantised: give the type that the inputs have in hardware with input_type "
-    "(--input-type on the command line), for example 'fixed<16,6>', or let the model begin with a quantiser (QActivation, QuantIdentity)"
+    "(--input-type on the command line), for example 'fixed<16,6>', 'uint8' or 'uint8*1/255', or samples to choose it from with "
+    "input_samples (--input-samples FILE.npz), or let the model begin with a quantiser (QActivation, QuantIdentity)"
 )
 
 
@@ -55,14 +56,12 @@ class Walk:
         self._inputs: dict[str, tuple[Operation, str]] = {}
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
-    def declared_input(
-        self, value: RealInput, element: IntegerType, scale: Fraction, real_range: tuple[float, float] | None
-    ) -> Line:
-        """The graph's input in a type that the user gave: ``real = scale * (integer * 2**-fraction)``."""
-        bounds = None if real_range is None else (real_range[0] / float(scale), real_range[1] / float(scale))
-        operation = Input(value.host_shape, declared(element, bounds), scale=float(scale), axes=value.host_axes)
+    def declared_input(self, value: RealInput, named: InputType, real_range: tuple[float, float] | None) -> Line:
+        """The graph's input in a type that the user gave, or that the file declares."""
+        kind, beyond = declared_type(named, real_range)
+        operation = Input(value.host_shape, kind, scale=float(named.scale), out_of_range=beyond, axes=value.host_axes)
         tensor = self._input(operation, value, value.source)
-        line = Line(tensor, value.shape, (scale * Fraction(2) ** -element.fraction,), axes=value.axes)
+        line = Line(tensor, value.shape, (named.step,), axes=value.axes)
         if (value.factor, value.shift, value.low, value.high) != (ONE, ZERO, None, None):
             raise AssertionError("a declared input begins the walk")
         return line
