@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from rtl_tests.common.case import Case
+from toolchain.build.tools import verilated_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "toolchain" / "backends" / "rtl" / "lib"
@@ -90,14 +91,27 @@ def simulate(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = Fa
     environment = verilator_environment()
     with mock.patch.dict(os.environ, environment):
         runner = get_runner("verilator")
+        runtime = verilated_runtime.key("bench of the library")
+        verilated_runtime.lay_out(folder / "build", runtime)
         runner.build(
             sources=[*sorted(LIBRARY.glob("*.sv")), top],
             hdl_toplevel=TOP,
             build_dir=folder / "build",
             # Registers start at random: a kernel may depend on nothing but its reset.
-            build_args=["-Wno-fatal", "-Wno-MULTITOP", "--x-assign", "unique", "--x-initial", "unique", "-O3"],
+            build_args=[
+                "-MAKEFLAGS",
+                verilated_runtime.KEEP_OBJECTS.format(prefix="Vtop"),
+                "-Wno-fatal",
+                "-Wno-MULTITOP",
+                "--x-assign",
+                "unique",
+                "--x-initial",
+                "unique",
+                "-O3",
+            ],
             log_file=folder / "build.log",
         )
+        verilated_runtime.keep(folder / "build", runtime)
         results = runner.test(
             hdl_toplevel=TOP,
             test_module="rtl_tests.common.stream_bench",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from toolchain.build.runner import run
 from toolchain.build.tool import Tool, python_package
-from toolchain.build.tools import verilator
+from toolchain.build.tools import verilated_runtime, verilator
 from toolchain.errors import BuildFailed
 
 TOOL = Tool(
@@ -72,7 +72,10 @@ def build_bench(
         "bench.vlt", *sources, str(package / "share" / "lib" / "verilator" / "verilator.cpp"),
     ]  # fmt: skip
     environment = {**tool.environment, "MAKEFLAGS": "", "CXXFLAGS": ""}
+    runtime = verilated_runtime.key("bench")
+    verilated_runtime.lay_out(folder / _BUILD, runtime)
     run(command, cwd=folder, log=log, what="Verilator build of the bench", timeout_s=timeout_s, environment=environment)
+    verilated_runtime.keep(folder / _BUILD, runtime)
 
 
 def run_bench(

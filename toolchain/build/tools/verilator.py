@@ -11,6 +11,7 @@ from shutil import which
 
 from toolchain.build.runner import Completed, run
 from toolchain.build.tool import FoundTool, Tool, distribution_version
+from toolchain.build.tools import verilated_runtime
 
 #: The package's build settings name the compiler of the machine on which it was made; make gets this one's instead.
 #: Without CFG_CXXFLAGS_PCH_I the compiler takes a precompiled header for a linker input.
@@ -37,8 +38,9 @@ TOOL = Tool(
 
 
 def make_flags(variables: Mapping[str, str]) -> str:
-    """Assignments for the make that Verilator starts, as one string in make's own quoting."""
-    return " ".join(f"{name}={shlex.quote(value)}" for name, value in {**_MAKE_VARIABLES, **variables}.items())
+    """Arguments for the make that Verilator starts with class prefix Vtop, as one string in make's own quoting."""
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in {**_MAKE_VARIABLES, **variables}.items()]
+    return " ".join((verilated_runtime.KEEP_OBJECTS.format(prefix="Vtop"), *assignments))
 
 
 def lint(sources: Sequence[str], top: str, *, cwd: Path, log: Path, timeout_s: float = 300) -> Completed:
@@ -79,7 +81,9 @@ def build_shared_object(
         "-CFLAGS", " ".join(compiler), "-LDFLAGS", " ".join(["-shared", *linker_flags]),
         "-MAKEFLAGS", make_flags(variables), *options, *harness, *sources,
     ]  # fmt: skip
-    return run(
+    runtime = verilated_runtime.key("shared object", compiler_flags, options, optimisation)
+    verilated_runtime.lay_out(cwd / objects, runtime)
+    completed = run(
         command,
         cwd=cwd,
         log=log,
@@ -88,3 +92,5 @@ def build_shared_object(
         environment={**tool.environment, "MAKEFLAGS": "", "CXXFLAGS": ""},
         remedy="The design's C++ did not compile or link; the log has the compiler's words",
     )
+    verilated_runtime.keep(cwd / objects, runtime)
+    return completed
