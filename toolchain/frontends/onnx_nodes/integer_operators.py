@@ -29,10 +29,16 @@ def as_operator(reader: Reader, kind: str, operands: Sequence[Value | None], nod
     return result
 
 
-def dequantised_operand(reader: Reader, node: NodeView, index: int, *, axis: int = 1) -> Constant | Line:
-    """Operands (tensor, scale, zero point) from `index` on, as real values."""
-    scale = node.constant(index + 1, "scale").values
-    return dequantised(reader, node.value(index), scale, zero_point(node, index + 2), node, axis=axis)
+def dequantised_operand(reader: Reader, node: NodeView, index: int, *, axis: int | None = None) -> Constant | Line:
+    """Operands (tensor, scale, zero point) from `index` on, as real values.
+
+    axis: along which scale and zero point may differ; None where the operator takes one of each.
+    """
+    scale, zero = node.constant(index + 1, "scale").values, zero_point(node, index + 2)
+    for what, values in (("scales", scale), ("zero points", zero)):
+        if axis is None and values is not None and values.size != 1:
+            raise UnsupportedModel(f"{node.label}: {values.size} {what} for its operand {index + 1}; supported is one")
+    return dequantised(reader, node.value(index), scale, zero, node, axis=0 if axis is None else axis)
 
 
 def quantised_result(
@@ -56,26 +62,31 @@ def quantised_result(
     return quantised(reader, line, scale, zero, node, zero_is_rounded=zero_is_rounded)
 
 
-def with_integer_bias(reader: Reader, line: Line, bias: Constant, node: NodeView) -> Line:
-    """A product plus integers on its own step, one an output."""
+def accumulator_units(node: NodeView, first: int, second: int, line: Line) -> list[Fraction]:
+    """For each output the real value of one unit of the file's sums: the product of two scale operands."""
+    factors = [fractions_of(node.constant(index, "scale").values) for index in (first, second)]
+    units = [a * b for a in factors[0] for b in factors[1]]
+    return line.spread(units)
+
+
+def with_integer_bias(reader: Reader, line: Line, bias: Constant, units: Sequence[Fraction], node: NodeView) -> Line:
+    """A product plus integers, one an output, that count units of the file's sums."""
     if bias.values.dtype.kind not in "iu" or bias.values.size not in (1, line.channels):
         raise UnsupportedModel(
             f"{node.label}: a bias of type {bias.values.dtype} and shape {bias.values.shape} for {line.channels} outputs; "
             "supported are int32, one an output"
         )
     integers = bias.values.reshape(-1).tolist() * (line.channels // bias.values.size)
-    offsets = [int(value) * step for value, step in zip(integers, line.spread(line.scale), strict=True)]
+    offsets = [int(value) * unit for value, unit in zip(integers, units, strict=True)]
     return reader.walk.scaled(line, [Fraction(1)], offsets)
 
 
-def within_int32(reader: Reader, line: Line, units: np.ndarray, node: NodeView) -> Line:
-    """The line, after a proof that it stays within 32 bits. units: the real value of one unit of the file's accumulator."""
+def within_int32(reader: Reader, line: Line, units: Sequence[Fraction], node: NodeView) -> Line:
+    """The line, after a proof that the sums of the file, in their own units, stay within 32 bits."""
     line = reader.walk.emitted(line, node.site)
     element = reader.walk.element(line)
     low, high = INTEGER_TYPES["int32"]
-    steps = fractions_of(units)
-    steps = steps if len(steps) == line.channels else steps[:1] * line.channels
-    for scale, offset, unit in zip(line.spread(line.scale), line.spread(line.offset), steps, strict=True):
+    for scale, offset, unit in zip(line.spread(line.scale), line.spread(line.offset), units, strict=True):
         ends = [(scale * end + offset) / unit for end in (element.minimum, element.maximum)]
         if min(ends) < low or max(ends) > high:
             raise UnsupportedModel(
@@ -86,20 +97,15 @@ def within_int32(reader: Reader, line: Line, units: np.ndarray, node: NodeView) 
 
 
 # ---- operators -------------------------------------------------------------------------------------------------------
-def _units(node: NodeView, first: int, second: int) -> np.ndarray:
-    """The product of two scale operands, exact in float64: two times 24 bits."""
-    scales = (node.constant(index, "scale").values.astype(np.float64).reshape(-1) for index in (first, second))
-    return np.multiply(*scales)
-
-
 @handles("QLinearConv")
 def _qlinear_conv(reader: Reader, node: NodeView) -> Value:
     """Operands x, w, y, each with scale and zero point (y without a tensor), then the bias."""
     weights = dequantised_operand(reader, node, 3, axis=0)
     line = as_operator(reader, "Conv", (dequantised_operand(reader, node, 0), weights), node)
+    units = accumulator_units(node, 1, 4, line)
     if node.has(8):
-        line = with_integer_bias(reader, line, node.constant(8, "the bias"), node)
-    line = within_int32(reader, line, _units(node, 1, 4), node)
+        line = with_integer_bias(reader, line, node.constant(8, "the bias"), units, node)
+    line = within_int32(reader, line, units, node)
     return quantised_result(reader, line, node, 6, like=2)
 
 
@@ -108,7 +114,7 @@ def _qlinear_matmul(reader: Reader, node: NodeView) -> Value:
     """Operands a, b, y, each with scale and zero point (y without a tensor); those of b may differ from column to column."""
     second = dequantised_operand(reader, node, 3, axis=-1)
     line = as_operator(reader, "MatMul", (dequantised_operand(reader, node, 0), second), node)
-    line = within_int32(reader, line, _units(node, 1, 4), node)
+    line = within_int32(reader, line, accumulator_units(node, 1, 4, line), node)
     return quantised_result(reader, line, node, 6, like=2)
 
 
@@ -120,7 +126,7 @@ def _integer_product(reader: Reader, node: NodeView) -> Value:
     first = dequantised(reader, node.value(0), one, _single_zero(node), node)
     weights = dequantised(reader, node.value(1), one, zero_point(node, 3), node, axis=0 if is_conv else -1)
     line = as_operator(reader, "Conv" if is_conv else "MatMul", (first, weights), node)
-    return within_int32(reader, line, one, node)
+    return within_int32(reader, line, [Fraction(1)] * line.channels, node)
 
 
 def _single_zero(node: NodeView) -> np.ndarray | None:

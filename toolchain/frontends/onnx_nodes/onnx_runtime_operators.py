@@ -17,6 +17,7 @@ from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import Line
 from toolchain.frontends.onnx_nodes.integer_operators import (
+    accumulator_units,
     as_operator,
     dequantised_operand,
     quantised_result,
@@ -111,10 +112,10 @@ def _gemm(reader: Reader, node: NodeView) -> Value:
     if transposed:
         weights = weights.transposed((1, 0))
     line = as_operator(reader, "MatMul", (dequantised_operand(reader, node, 0), weights), node)
+    units = accumulator_units(node, 1, 4, line)
     if node.has(6):
-        line = with_integer_bias(reader, line, node.constant(6, "the bias"), node)
-    scales = (node.constant(index, "scale").values.astype(np.float64).reshape(-1) for index in (1, 4))
-    line = within_int32(reader, line, np.multiply(*scales), node)
+        line = with_integer_bias(reader, line, node.constant(6, "the bias"), units, node)
+    line = within_int32(reader, line, units, node)
     if alpha != 1:
         line = reader.walk.scaled(line, [alpha])
     if node.has(7) != node.has(8):
