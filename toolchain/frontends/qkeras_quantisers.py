@@ -35,12 +35,13 @@ from toolchain.frontends.exact.quantiser import Quantiser, bipolar
 from toolchain.frontends.exact.requantise import count_reached, requantise
 from toolchain.frontends.exact.tabulate import tabulate
 from toolchain.frontends.exact.values import ONE, ZERO, Fractions, Line, RealInput, Site, compact, fractions_of
-from toolchain.frontends.qkeras_layers.float32 import require_exact
+from toolchain.frontends.qkeras_layers.float32 import require_exact, require_reach
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value
 from toolchain.frontends.qkeras_runtime import import_qkeras
 
 #: Wider quantisers cannot be told from rounding errors of the framework's own float32 arithmetic.
 MAXIMUM_BITS = 24
+MAXIMUM_INTEGER_BITS = 30
 
 #: (walk, value, quantiser, where) -> the quantised line
 _Rule = Callable[[KerasWalk, Line | RealInput, Any, Site], Line]
@@ -114,7 +115,7 @@ def _uniform(walk: KerasWalk, value: Line | RealInput, rule: Quantiser, site: Si
         return walk.quantised_input(value, rule, walk.input_range, site)
     line = walk.emitted(value, site)
     if not clips_first:
-        require_exact(walk, replace(line, functions=()), *rule.steps)
+        require_reach(walk, line, rule.steps)
     return requantise(walk, line, rule, site)
 
 
@@ -144,7 +145,7 @@ def _signs(walk: KerasWalk, value: Line | RealInput, site: Site) -> Line:
     if _has_curve(line):
         return _counted(walk, line, [HalfLine(ZERO, True)] * 2, -1, site)
     line = walk.emitted(line, site)
-    require_exact(walk, replace(line, functions=()), ONE)
+    require_reach(walk, line, (ONE,))
     return requantise(walk, line, bipolar((ONE,)), site)
 
 
@@ -158,7 +159,7 @@ def _counted(walk: KerasWalk, value: Line | RealInput, halves: list[HalfLine], l
             return np.asarray(lowest + np.sum(reached, axis=0, dtype=np.float64))
 
         return tabulate(walk, line, counts, ONE, site)
-    require_exact(walk, replace(line, functions=()), ONE)
+    require_reach(walk, line, (ONE,))
     tensor = count_reached(walk, line, [halves], lowest, 0, site)
     return Line(tensor, line.shape, (ONE,))
 
@@ -243,10 +244,17 @@ def word_length(quantiser: Any, label: str) -> int:
 
 
 def integer_bits(quantiser: Any, label: str) -> list[int]:
-    """The quantiser's integer bits: one number, or one a channel (which only QAdaptiveActivation makes)."""
-    values = np.asarray(quantiser.integer, dtype=np.float64).reshape(-1)
-    if not np.isfinite(values).all() or (values != np.rint(values)).any() or (np.abs(values) > 64).any():
-        refuse(label, type(quantiser).__name__, "integer", quantiser.integer, "a whole number from -64 to 64")
+    """The quantiser's integer bits: one number, or one a channel (which only QAdaptiveActivation makes).
+
+    QKeras computes ``2**integer`` in 32-bit integers, which fails below 0 and overflows above 30.
+    """
+    try:
+        values = np.asarray(quantiser.integer, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
+    if not ((values == np.rint(values)) & (values >= 0) & (values <= MAXIMUM_INTEGER_BITS)).all():
+        allowed = f"a whole number from 0 to {MAXIMUM_INTEGER_BITS}, which is what QKeras itself computes with"
+        refuse(label, type(quantiser).__name__, "integer", quantiser.integer, allowed)
     return [int(v) for v in values]
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from toolchain.errors import ToolNotFound, UsageError
@@ -38,11 +39,20 @@ def import_qkeras() -> Any:
             )
         with _keras_stands_for(tf_keras):
             import qkeras
+        _restore_stack(qkeras)
     except ImportError as error:
         raise ToolNotFound(
             f"QKeras cannot be imported ({error}); install it with: pip install 'bitwright[qkeras]'"
         ) from None
     return qkeras
+
+
+def _restore_stack(qkeras: Any) -> None:
+    """Give QConv2DTranspose the function `stack` of TensorFlow's module `array_ops`, from which 2.20 has moved it away."""
+    from tensorflow.python.ops import array_ops, array_ops_stack
+
+    if not hasattr(array_ops, "stack"):
+        qkeras.qconvolutional.array_ops = SimpleNamespace(**vars(array_ops), stack=array_ops_stack.stack)
 
 
 @contextmanager

@@ -43,7 +43,8 @@ class Quantised:
     exact: bool
 
     def transposed(self, *axes: int) -> Quantised:
-        return Quantised(self.integers.transpose(axes), self.steps.transpose(axes), self.exact)
+        steps = self.steps.transpose(axes) if self.steps.ndim else self.steps
+        return Quantised(self.integers.transpose(axes), steps, self.exact)
 
     def reshaped(self, *shape: int) -> Quantised:
         """In another shape; the steps are spread over the whole of it first."""

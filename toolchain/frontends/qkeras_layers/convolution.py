@@ -8,10 +8,11 @@ from typing import Any
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.linear import convolution, transposed_convolution
-from toolchain.frontends.exact.values import Fractions, Line, Site, Weights
+from toolchain.frontends.exact.values import Line, Site, Weights
 from toolchain.frontends.qkeras_layers.dense import PRODUCT, finished, layer_bias, layer_weights
 from toolchain.frontends.qkeras_layers.float32 import require_exact_sums
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value, handles, last_channels
+from toolchain.frontends.qkeras_weights import Quantised
 
 #: What all convolutions share.
 WINDOW = ("kernel_size", "strides", "padding", "data_format", "dilation_rate", *PRODUCT)
@@ -30,19 +31,17 @@ def padding_pairs(
     if padding != "same":
         raise UnsupportedModel(f"{site.label}: padding is {layer.padding!r}; supported are 'valid' and 'same'")
     pairs = []
-    for size, span, stride in zip(sizes, reach, layer.strides, strict=True):
+    for size, span, stride in zip(sizes[: len(reach)], reach, layer.strides, strict=True):
         total = max((-(-size // stride) - 1) * stride + span - size, 0)
         pairs.append((total // 2, total - total // 2))
     return pairs
 
 
-def convolved(
-    walk: KerasWalk, layer: Any, line: Line, weights: Weights, groups: int, bias: Fractions | None, site: Site
-) -> Line:
-    """The layer's window over a line. bias: what is added later, for the check of float32 sums only."""
+def convolved(walk: KerasWalk, layer: Any, line: Line, weights: Weights, groups: int, site: Site) -> Line:
+    """The layer's window over a line."""
     last_channels(layer, site)
     line = walk.settled(line, site)
-    require_exact_sums(walk, line, weights, groups, bias)
+    require_exact_sums(walk, line, weights, groups)
     window = weights.integers.shape[:-2]
     return convolution(
         walk,
@@ -63,22 +62,22 @@ def _convolution(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value
     bias = layer_bias(layer, site)
     line = walk.line(value, site)
     groups = line.channels // kernel.integers.shape[-2]
-    return finished(walk, layer, convolved(walk, layer, line, kernel, groups, bias, site), bias, site)
+    return finished(walk, layer, convolved(walk, layer, line, kernel, groups, site), bias, site)
 
 
 @handles("QDepthwiseConv2D", "depth_multiplier", "depthwise_quantizer", *WINDOW)
 def _depthwise(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     kernel = layer_weights(walk, layer, "depthwise", layer.depthwise_kernel, site)
     bias = layer_bias(layer, site)
-    line = depthwise(walk, layer, walk.line(value, site), kernel, bias, site)
+    line = depthwise(walk, layer, walk.line(value, site), kernel, site)
     return finished(walk, layer, line, bias, site)
 
 
-def depthwise(walk: KerasWalk, layer: Any, line: Line, kernel: Any, bias: Fractions | None, site: Site) -> Line:
+def depthwise(walk: KerasWalk, layer: Any, line: Line, kernel: Quantised, site: Site) -> Line:
     """A kernel of shape (window..., channels, multiplier): each channel on its own; output ``channel * multiplier + i``."""
     *window, channels, multiplier = kernel.integers.shape
     weights = kernel.reshaped(*window, 1, channels * multiplier).weights()
-    return convolved(walk, layer, line, weights, channels, bias, site)
+    return convolved(walk, layer, line, weights, channels, site)
 
 
 @handles("QSeparableConv1D", "filters", "depth_multiplier", "depthwise_quantizer", "pointwise_quantizer", *WINDOW)
@@ -92,8 +91,8 @@ def _separable(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     second = layer_weights(walk, layer, "pointwise", layer.pointwise_kernel, site).weights()
     bias = layer_bias(layer, site)
     inner = site.inner("depthwise")
-    line = walk.settled(depthwise(walk, layer, walk.line(value, site), first, None, inner), inner)
-    require_exact_sums(walk, line, second, 1, bias)
+    line = walk.settled(depthwise(walk, layer, walk.line(value, site), first, inner), inner)
+    require_exact_sums(walk, line, second, 1)
     spatial = len(line.shape) - 1
     ones, none = [1] * spatial, [(0, 0)] * spatial
     line = convolution(walk, line, second, strides=ones, dilation=ones, padding=none, groups=1, site=site)
@@ -110,7 +109,7 @@ def _transposed(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     kernel = layer_weights(walk, layer, "kernel", layer.kernel, site).transposed(0, 1, 3, 2).weights()
     bias = layer_bias(layer, site)
     line = walk.settled(walk.line(value, site), site)
-    require_exact_sums(walk, line, kernel, 1, bias)
+    require_exact_sums(walk, line, kernel, 1)
     cropping = []
     for k, stride, rate in zip(kernel.integers.shape, layer.strides, layer.dilation_rate, strict=False):
         excess = (k - 1) * rate + 1 - stride

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.linear import dense, with_bias
 from toolchain.frontends.exact.values import Fractions, Line, Site, compact, fractions_of
-from toolchain.frontends.qkeras_layers.float32 import require_exact_sums
+from toolchain.frontends.qkeras_layers.float32 import require_exact_sums, rounded
 from toolchain.frontends.qkeras_layers.functions import activated
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value, handles
 from toolchain.frontends.qkeras_weights import Quantised, framework_weights, quantised_weights
@@ -25,7 +24,7 @@ def _dense(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     kernel = layer_weights(walk, layer, "kernel", layer.kernel, site).weights()
     bias = layer_bias(layer, site)
     line = walk.settled(walk.line(value, site), site)
-    require_exact_sums(walk, line, kernel, 1, bias)
+    require_exact_sums(walk, line, kernel, 1)
     return finished(walk, layer, dense(walk, line, kernel, site), bias, site)
 
 
@@ -73,6 +72,6 @@ def finite(values: Any, what: str, site: Site) -> np.ndarray:
 def finished(walk: KerasWalk, layer: Any, line: Line, bias: Fractions | None, site: Site) -> Value:
     """A layer's product with its bias and its activation."""
     if bias is not None:
-        line = with_bias(walk, line, compact([Fraction(b) for b in bias]))
+        line = rounded(walk, with_bias(walk, line, compact(bias)))
     inner = Site(f"{site.name}/activation", site.source, f"{site.label}: activation")
     return activated(walk, line, layer.activation, inner)

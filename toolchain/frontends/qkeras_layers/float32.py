@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from toolchain.frontends.exact.functions import Float32
-from toolchain.frontends.exact.values import ZERO, Line, Weights, common_step, spread
+from toolchain.frontends.exact.values import Line, Weights, common_step, spread
 from toolchain.frontends.qkeras_layers.registry import KerasWalk
 from toolchain.ir import IntegerType
 from toolchain.ir.operation import FLOAT32_EXACT
@@ -63,21 +63,45 @@ def require_exact(walk: KerasWalk, line: Line, *units: Fraction) -> None:
         walk.sums_exact = False
 
 
-def require_exact_sums(
-    walk: KerasWalk, line: Line, weights: Weights, groups: int, bias: Sequence[Fraction] | None
-) -> None:
-    """Note it where a partial sum of ``line * weights + bias``, taken in any order, may not fit into float32.
+def require_reach(walk: KerasWalk, line: Line, units: Sequence[Fraction]) -> None:
+    """Note it where a straight-through estimator ``x + (y - x)`` may not give y in float32.
+
+    It does for any float32 x, and y a multiple of `units` with few bits, as long as x is at most 2**24 times the power of two
+    in the smallest unit: then either y is close to x and the difference is exact, or both are multiples of x's last place.
+    """
+    if not walk.sums_exact:
+        return
+    element = interval(walk, line)
+    unit = min(_power_of_two_in(unit) for unit in units)
+    for channel in range(1 if line.is_uniform else line.channels):
+        scale, offset = line.spread(line.scale)[channel], line.spread(line.offset)[channel]
+        for integer in (element.minimum, element.maximum):
+            value = scale * integer + offset
+            for function in line.functions:
+                value = function.value(value, channel)
+            if abs(value) > unit * FLOAT32_EXACT:
+                walk.sums_exact = False
+                return
+
+
+def _power_of_two_in(value: Fraction) -> Fraction:
+    """The largest power of two of which a binary fraction is a multiple."""
+    top = value.numerator
+    return Fraction(top & -top, value.denominator)
+
+
+def require_exact_sums(walk: KerasWalk, line: Line, weights: Weights, groups: int) -> None:
+    """Note it where a partial sum of ``line * weights``, taken in any order, may not fit into float32.
 
     line: settled. weights: of shape (..., inputs / groups, outputs).
     """
     if not walk.sums_exact:
         return
-    if any(line.offset) or line.functions:
-        walk.sums_exact = False
-        return
-    unit = common_step(line.scale)
     element = walk.element(line)
-    reach = [(s / unit * element.magnitude).numerator for s in line.spread(line.scale)]
+    unit = common_step([abs(v) for v in (*line.scale, *line.offset) if v])
+    ends = (element.minimum, element.maximum)
+    pairs = zip(line.spread(line.scale), line.spread(line.offset), strict=True)
+    reach = [(max(abs(s * end + o) for end in ends) / unit).numerator for s, o in pairs]
     small = max(reach) < FLOAT32_EXACT and weights.integers.dtype != object
     magnitudes = np.abs(weights.integers.astype(np.int64 if small else object))
     rows, outputs = magnitudes.shape[-2:]
@@ -85,9 +109,7 @@ def require_exact_sums(
     inputs = np.array(reach, dtype=totals.dtype).reshape(groups, rows)
     columns = np.split(totals, groups, axis=1)
     sums = np.concatenate([row @ column for row, column in zip(inputs, columns, strict=True)])
-    biases = spread(bias or [ZERO], outputs)
-    for total, step, offset in zip(sums, spread(weights.steps, outputs), biases, strict=True):
-        one = unit * abs(step)
-        if not fits(int(total) * one + abs(offset), one, abs(offset)):
+    for total, step in zip(sums, spread(weights.steps, outputs), strict=True):
+        if not fits(int(total) * unit * abs(step), unit * abs(step)):
             walk.sums_exact = False
             return

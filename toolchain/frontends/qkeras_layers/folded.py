@@ -26,14 +26,14 @@ def _convolution(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value
     kernel = layer_weights(walk, layer, "kernel", folded, site).weights()
     line = walk.line(value, site)
     groups = line.channels // kernel.integers.shape[-2]
-    return finished(walk, layer, convolved(walk, layer, line, kernel, groups, bias, site), bias, site)
+    return finished(walk, layer, convolved(walk, layer, line, kernel, groups, site), bias, site)
 
 
 @handles("QDepthwiseConv2DBatchnorm", "depth_multiplier", "depthwise_quantizer", *WINDOW, *_NORMALISATION)
 def _depthwise(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     folded, bias = _folded(layer, site)
     kernel = layer_weights(walk, layer, "depthwise", folded, site)
-    line = depthwise(walk, layer, walk.line(value, site), kernel, bias, site)
+    line = depthwise(walk, layer, walk.line(value, site), kernel, site)
     return finished(walk, layer, line, bias, site)
 
 

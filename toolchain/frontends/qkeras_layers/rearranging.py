@@ -9,14 +9,31 @@ import numpy as np
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.shapes import crop, pad_zeros, reshape, transpose, upsample
-from toolchain.frontends.exact.values import Site
+from toolchain.frontends.exact.values import Line, RealInput, Site
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value, handles, last_channels
+
+#: Fraction bits that a bias may add before the channels are moved.
+_BIAS_BITS = 16
+
+
+def _even(walk: KerasWalk, value: Value, site: Site) -> Line | RealInput:
+    """The value with what differs from channel to channel brought into its integers, where that takes few bits.
+
+    Channels may become other axes: a bias a channel would become one for each element.
+    """
+    moved = walk.moved(value, site)
+    if isinstance(moved, RealInput) or moved.is_uniform:
+        return moved
+    line = walk.emitted(moved, site)
+    if line.functions or len(set(line.scale)) > 1:
+        return line
+    return walk.with_bias(line, _BIAS_BITS, site) or line
 
 
 @handles("Flatten", "data_format")
 def _flatten(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     last_channels(layer, site)
-    return reshape(walk, walk.moved(value, site), (int(np.prod(value.shape)),), site)
+    return reshape(walk, _even(walk, value, site), (int(np.prod(value.shape)),), site)
 
 
 @handles("Reshape", "target_shape")
@@ -25,12 +42,12 @@ def _reshape(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     if -1 in shape:
         known = int(np.prod([size for size in shape if size != -1]))
         shape = tuple(int(np.prod(value.shape)) // known if size == -1 else size for size in shape)
-    return reshape(walk, walk.moved(value, site), shape, site)
+    return reshape(walk, _even(walk, value, site), shape, site)
 
 
 @handles("Permute", "dims")
 def _permute(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
-    return transpose(walk, walk.moved(value, site), tuple(int(axis) - 1 for axis in layer.dims), site)
+    return transpose(walk, _even(walk, value, site), tuple(int(axis) - 1 for axis in layer.dims), site)
 
 
 def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
