@@ -33,10 +33,13 @@ def build(folder: Path) -> str:
 def test_the_second_build_does_not_compile_the_runtime(cache: Path, tmp_path: Path) -> None:
     assert "verilated_vpi.cpp" in build(tmp_path / "first")
     (kept,) = cache.iterdir()
-    assert {path.name for path in kept.iterdir()} >= {"verilated.o", "verilated_vpi.o", "verilator.o"}
+    names = {path.name for path in kept.iterdir()}
+    assert names >= {"verilated.o", "verilated_vpi.o"}
+    assert "verilator.o" not in names  # cocotb's main program knows the size of the design's class
     second = build(tmp_path / "second")
     assert "verilated_vpi.cpp" not in second
     assert "Vtop__ALL.cpp" in second
+    assert "verilator.cpp" in second
 
 
 def test_other_settings_have_other_objects(cache: Path) -> None:

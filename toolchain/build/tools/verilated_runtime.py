@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verilator's runtime library, compiled once for a machine instead of once for every simulation.
 
-Every simulation links the same few C++ files of Verilator (and cocotb's main program); compiling them takes longer than most
+Every simulation links the same few C++ files of Verilator; compiling them takes longer than most
 designs do. Their object files are kept in the user's cache, under a key of all that they are made from, and are laid into the
 folder of the next build before make looks for them.
 """
@@ -42,7 +42,8 @@ def key(*settings: str | Sequence[str]) -> str:
 
 
 def _is_runtime(path: Path) -> bool:
-    return path.suffix == ".o" and path.name.startswith(("verilated", "verilator"))
+    """Whether an object is the same for every design; a main program (verilator.o) sees the design's own class."""
+    return path.suffix == ".o" and path.name.startswith("verilated")
 
 
 def lay_out(objects: Path, name: str) -> None:
