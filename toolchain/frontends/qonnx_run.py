@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file's own execution: the framework side of the comparison.
 
-Files with QONNX's operations are executed by qonnx, all others by ONNX Runtime as they are written: on the CPU, without graph
-optimisations, which would replace operations by others that round elsewhere.
+Files with QONNX's operations are executed by qonnx, all others by ONNX Runtime as they are written: without graph optimisations,
+which would replace operations by others that round elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import InputError, ToolNotFound, UnsupportedModel
+from toolchain.frontends import onnx_session
 
 #: Samples in one execution.
 _CHUNK_SAMPLES = 1024
@@ -70,8 +71,8 @@ def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
             chunk = {name: array[start : start + step] for name, array in arrays.items()}
             if not with_qonnx:
                 if not models:
-                    models[0] = _session(proto, inputs, outputs)
-                parts.append(_run_session(models[0], chunk, outputs))
+                    models[0] = onnx_session.session(_ending_at(proto, inputs, outputs))
+                parts.append(onnx_session.execute(models[0], chunk, outputs))
                 continue
             size = len(next(iter(chunk.values())))
             if size not in models:
@@ -143,44 +144,3 @@ def _execute(model: Any, chunk: dict[str, np.ndarray], outputs: Sequence[str]) -
         warnings.simplefilter("ignore")
         results = execute_onnx(model, feeds)
     return [np.asarray(results[name]) for name in outputs]
-
-
-def _session(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-    """An ONNX Runtime session that ends at `outputs`."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    try:
-        return onnxruntime.InferenceSession(
-            _ending_at(proto, inputs, outputs).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # its errors have no class of their own in common
-        raise InputError(f"ONNX Runtime cannot execute the model: {_first_line(error)}") from None
-
-
-def _run_session(session: Any, chunk: dict[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
-    feeds = {}
-    for value in session.get_inputs():
-        if value.name in chunk:
-            feeds[value.name] = chunk[value.name].astype(_SESSION_TYPES.get(value.type, np.float32))
-    try:
-        results = session.run(list(dict.fromkeys(outputs)), feeds)
-    except Exception as error:
-        raise InputError(f"ONNX Runtime cannot execute the model: {_first_line(error)}") from None
-    by_name = dict(zip(dict.fromkeys(outputs), results, strict=True))
-    return [np.asarray(by_name[name]) for name in outputs]
-
-
-#: ONNX Runtime's names of the types that an input may have.
-_SESSION_TYPES: dict[str, Any] = {
-    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
-    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(uint16)": np.uint16, "tensor(int16)": np.int16,
-    "tensor(int32)": np.int32,
-}  # fmt: skip
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
