@@ -5,23 +5,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
 from toolchain.data_folders import MODELS
-from toolchain.errors import InputError, ToolchainError, UnsupportedModel, UsageError
-from toolchain.frontends import LoadedModel, load_model, load_vectors
+from toolchain.errors import InputError, UnsupportedModel, UsageError
+from toolchain.frontends import load_model, load_vectors
 from toolchain.ir import AddBias, Input, OutOfRange, Requantise, Threshold, interpret, quantise_input
-from toolchain.verify.framework import compare_framework
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("qonnx")
-
-helper, numpy_helper, TensorProto = onnx.helper, onnx.numpy_helper, onnx.TensorProto
+sys.path.insert(0, str(Path(__file__).parent))
+from onnx_files import Net, assert_equal, check, helper, kinds, onnx, refusal
 
 
 def recipe(name: str) -> ModuleType:
@@ -32,12 +29,6 @@ def recipe(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def assert_equal(model: LoadedModel, x: np.ndarray) -> None:
-    result = compare_framework(model, x)
-    assert result.vectors == len(x)
-    assert (result.mismatches, result.first_mismatch) == (0, None)
 
 
 def test_digits_on_the_whole_held_out_part_by_qonnx() -> None:
@@ -83,93 +74,6 @@ def test_digits_refuses_pixels_out_of_range() -> None:
     assert source.operation.out_of_range is OutOfRange.REFUSE
     with pytest.raises(InputError, match="1 of 64 values lie outside"):
         quantise_input(source, np.full((1, 64), 1.0) + np.eye(1, 64))
-
-
-class Net:
-    """Builds small QONNX files."""
-
-    def __init__(self, inputs: int = 6, seed: int = 3) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self.shape: tuple[int, ...] = (inputs,)
-        self.random = np.random.default_rng(seed)
-        self.last = "x"
-        self.inputs = inputs
-
-    def constant(self, values: Any) -> str:
-        name = f"c{len(self.constants)}"
-        array = np.asarray(values)
-        array = array if array.dtype == np.int64 else array.astype(np.float32)
-        self.constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def node(self, kind: str, *inputs: Any, name: str = "", tensor: str | None = None, **attributes: Any) -> Net:
-        domain = "qonnx.custom_op.general" if kind in ("Quant", "BipolarQuant") else ""
-        names = [tensor or self.last] + [i if isinstance(i, str) else self.constant(i) for i in inputs]
-        output = f"t{len(self.nodes)}"
-        name = name or f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, names, [output], name=name, domain=domain, **attributes))
-        self.last = output
-        return self
-
-    def quant(
-        self,
-        scale: Any,
-        bits: int,
-        *,
-        zero: float = 0,
-        signed: int = 1,
-        narrow: int = 0,
-        mode: str = "ROUND",
-        **more: Any,
-    ) -> Net:
-        return self.node(
-            "Quant", scale, np.float32(zero), np.float32(bits), signed=signed, narrow=narrow, rounding_mode=mode, **more
-        )
-
-    def weights(self, outputs: int, scale: Any, bits: int = 4) -> str:
-        """A quantised constant of shape (inputs, outputs); the walk's current tensor stays."""
-        kept, count = self.last, self.shape[-1]
-        values = self.random.normal(0, 3 * np.mean(scale), (count, outputs))
-        self.quant(scale, bits, narrow=1, tensor=self.constant(values))
-        result, self.last = self.last, kept
-        return result
-
-    def dense(self, outputs: int, scale: Any = 0.11, bits: int = 4) -> Net:
-        self.node("MatMul", self.weights(outputs, scale, bits), name=f"dense{len(self.nodes)}")
-        self.shape = (outputs,)
-        return self
-
-    def proto(self) -> Any:
-        source = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, self.inputs])
-        result = helper.make_tensor_value_info(self.last, TensorProto.FLOAT, [1, "outputs"])
-        graph = helper.make_graph(self.nodes, "net", [source], [result], self.constants)
-        opsets = [helper.make_opsetid("", 18), helper.make_opsetid("qonnx.custom_op.general", 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
-
-    def save(self, folder: Path) -> Path:
-        path = folder / "net.onnx"
-        onnx.save_model(self.proto(), path)
-        return path
-
-
-def check(net: Net, folder: Path, step: float | None, span: float = 6.0, **settings: Any) -> LoadedModel:
-    """Zero mismatches on inputs that are multiples of half of `step`, so that input ties are included.
-
-    step None: inputs anywhere, for an input scale on whose ties float32 division decides by its own rounding error.
-    """
-    model = load_model(net.save(folder), **settings)
-    random = np.random.default_rng(7)
-    if step is None:
-        x = random.uniform(-span, span, (500, net.inputs))
-    else:
-        x = random.integers(int(-2 * span / step), int(2 * span / step) + 1, (500, net.inputs)) * (step / 2)
-    assert_equal(model, x.astype(np.float32))
-    return model
-
-
-def kinds(model: LoadedModel) -> list[str]:
-    return [node.operation.kind for node in model.graph.nodes]
 
 
 FREE = 0.0731
@@ -318,13 +222,6 @@ def test_many_levels_on_a_shift(tmp_path: Path) -> None:
     model = check(net, tmp_path, 2.0**-6)
     assert kinds(model) == ["input", "dense", "add_bias", "requantise"]
     assert isinstance(model.graph.nodes[3].operation, Requantise)
-
-
-def refusal(net: Net, folder: Path) -> str:
-    file = net.save(folder)
-    with pytest.raises(ToolchainError) as caught:
-        load_model(file)
-    return str(caught.value).removeprefix(f"{file}: ")
 
 
 def test_what_is_refused_by_name(tmp_path: Path) -> None:

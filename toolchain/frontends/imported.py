@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from toolchain.ir import Graph
 
@@ -15,11 +14,13 @@ from toolchain.ir import Graph
 class ImportedModel:
     """A graph, and the framework's own forward: real inputs (samples, *shape) -> real values of the graph's output.
 
+    With several inputs `run` takes a mapping of one array for each input's name; with several outputs it gives a mapping of one
+    array for each output's name.
     framework: name and version. quantises_input: whether the model itself rounds its real inputs, so that any real input
     may be compared; else only inputs on the steps of the declared input type mean the same to both.
     """
 
     graph: Graph
     framework: str
-    run: Callable[[np.ndarray], np.ndarray]
+    run: Callable[[Any], Any]
     quantises_input: bool

@@ -28,28 +28,22 @@ from toolchain.frontends.exact.values import Line, RealInput, Site
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.onnx_ends import HOST_FUNCTIONS, endings
+from toolchain.frontends.onnx_layout import CHANNELS_LAST_DOMAIN, input_axes
+from toolchain.frontends.onnx_nodes.channels_last import read_channels_last
 from toolchain.frontends.onnx_nodes.folding import folded, is_foldable
 from toolchain.frontends.onnx_nodes.onnx_runtime_operators import DOMAIN, OPERATORS, REFUSALS, softmax_apart
+from toolchain.frontends.onnx_nodes.quantisers import QONNX_REFUSALS
 from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES
-from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, channels_first, handlers
+from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, handlers
 from toolchain.frontends.qonnx_file import load_onnx
 from toolchain.frontends.qonnx_run import framework_run, version
 from toolchain.frontends.real_input import InputType
 from toolchain.ir import IntegerType
 
-#: Operations that say that a file's samples have their channels first.
-_CHANNELS_FIRST = {
-    "Conv",
-    "ConvTranspose",
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "QLinearConv",
-    "QLinearAveragePool",
-    "QLinearGlobalAveragePool",
-    "ConvInteger",
-}
+#: Operations that keep a quantised constant's integers; others make plain values of it.
+_KEEP_QUANTISED = {
+    "Cast", "Clip", "Concat", "Dropout", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze",
+}  # fmt: skip
 
 
 def import_file(
@@ -75,17 +69,17 @@ def import_proto(
     for value in graph.output:  # the user reads it too
         reader.consumers.setdefault(value.name, []).append(None)
     inputs = [value for value in graph.input if value.name not in reader.values]
+    reader.batch = max((_batch(value) for value in inputs), default=1)
     if not inputs or not graph.output:
         raise UnsupportedModel(
             f"{where}: has {len(inputs)} inputs and {len(graph.output)} outputs; one of each is needed"
         )
-    is_channels_first = any(node.op_type in _CHANNELS_FIRST for node in graph.node)
     declared = InputType.parse(input_type) if input_type is not None else None
     types = {value.name: _integer_type(value) for value in inputs}
     if declared is not None and None not in types.values():
         raise UsageError(f"{where}: its inputs are integers already; leave the input type out")
     for value in inputs:
-        start = _start(value, is_channels_first, where)
+        start = _start(value, reader, where)
         element = types[value.name] or declared
         reader.values[value.name] = start if element is None else walk.declared_input(start, element, input_range)
     hosts = endings(graph)
@@ -109,7 +103,7 @@ def import_proto(
                 walk.notes.append(f"{site.source}: the file rounds its {host.function}; on the host it is not rounded")
         walk.output(result, name=output.name, host_function=host.function if host else "", site=site)
         finals[output.name] = tensor
-    run = framework_run(proto, [value.name for value in inputs], list(finals.values()))
+    run = framework_run(proto, [value.name for value in inputs], finals)
     return ImportedModel(walk.finish(), framework, run, quantises_input=declared is None and not any(types.values()))
 
 
@@ -123,18 +117,21 @@ def _read(reader: Reader, node: Any, where: str) -> None:
     constants = [value for value in operands if isinstance(value, Constant)]
     is_constant = bool(constants) and len(constants) == sum(value is not None for value in operands)
     # Quantised constants keep their integers where a reader knows how; others are just evaluated.
-    if is_constant and is_foldable(node) and (handler is None or all(v.integers is None for v in constants)):
+    is_plain = node.op_type not in _KEEP_QUANTISED or all(value.integers is None for value in constants)
+    if is_constant and is_foldable(node) and is_plain:
         reader.values.update(folded(node, operands, reader.opset, site.label))
         return
-    if node.op_type in REFUSALS:
-        raise UnsupportedModel(f"{site.label}: {REFUSALS[node.op_type]}")
+    refused = REFUSALS | QONNX_REFUSALS
+    if node.op_type in refused:
+        raise UnsupportedModel(f"{site.label}: {refused[node.op_type]}")
     if handler is None or (node.domain == DOMAIN and node.op_type not in OPERATORS):
         known = ", ".join(sorted({*handlers(), *HOST_FUNCTIONS}))
         ends = " and ".join(sorted(set(HOST_FUNCTIONS) - set(handlers())))
         raise UnsupportedModel(
             f"{site.label}: this operation is not supported; supported are {known} ({ends} as the end only)"
         )
-    results = handler(reader, view)
+    is_channels_last = node.domain == CHANNELS_LAST_DOMAIN
+    results = read_channels_last(reader, view) if is_channels_last else handler(reader, view)
     for tensor, result in zip(node.output, results if isinstance(results, tuple) else (results,), strict=False):
         if tensor and result is not None:
             reader.values[tensor] = result
@@ -146,11 +143,10 @@ def _known(reader: Reader, tensor: str, label: str) -> Value:
     return reader.values[tensor]
 
 
-def _start(value: Any, is_channels_first: bool, where: str) -> RealInput:
+def _start(value: Any, reader: Reader, where: str) -> RealInput:
     sizes = _shape(value, where)
-    rank = len(sizes)
-    axes = channels_first(rank) if is_channels_first and rank in (2, 3) else ()
-    order = (*range(1, rank), 0) if axes else ()
+    axes = input_axes(value.name, len(sizes), reader.consumers)
+    order = tuple(axes.index(place) for place in range(len(axes)))
     shape = tuple(sizes[axis] for axis in order) if axes else sizes
     return RealInput(value.name, f"input {value.name!r}", shape, shape, host_axes=order, axes=axes)
 
@@ -182,6 +178,12 @@ def _shape(value: Any, where: str) -> tuple[int, ...]:
             f"{where}: input {value.name!r} has shape {sizes}; expected (batch, sizes...) with every size but the batch fixed"
         )
     return sizes[1:]
+
+
+def _batch(value: Any) -> int:
+    """The size of an input's first axis, 1 where it is free."""
+    dimensions = value.type.tensor_type.shape.dim
+    return max(1, int(dimensions[0].dim_value)) if dimensions else 1
 
 
 def _attributes(node: Any, label: str) -> dict[str, Any]:

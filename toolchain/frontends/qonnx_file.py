@@ -13,6 +13,7 @@ MAXIMUM_BYTES = (2 << 30) - 1
 #: QONNX looks custom operations up by importing a Python module of the domain's name, so no other domain may pass.
 DOMAINS = (
     "", "ai.onnx", "qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "com.microsoft",
+    "qonnx.custom_op.channels_last",
 )  # fmt: skip
 #: QONNX's operations, which old files put among ONNX's own, and other names that their domain has gone by.
 _QONNX_OPERATIONS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "MultiThreshold")
@@ -28,6 +29,15 @@ def import_onnx() -> Any:
             f"onnx cannot be imported ({error}); install it with: pip install 'bitwright[qonnx]'"
         ) from None
     return onnx
+
+
+def _name_version_of_trunc(model: Any) -> None:
+    """The one operation of QONNX that has two versions: which is meant, its operands tell better than files of old exporters."""
+    operands = {len(node.input) for node in model.graph.node if node.op_type == "Trunc" and node.domain == DOMAINS[2]}
+    if len(operands) == 1:
+        for entry in model.opset_import:
+            if entry.domain == DOMAINS[2]:
+                entry.version = 2 if operands == {6} else 1
 
 
 def load_onnx(path: Path) -> Any:
@@ -72,6 +82,7 @@ def load_onnx(path: Path) -> Any:
     for domain in {node.domain for node in model.graph.node} - imported - {"ai.onnx"}:
         # Exporters of QONNX leave the version of its operations out.
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1 if domain else 18))
+    _name_version_of_trunc(model)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, TypeError) as error:

@@ -16,14 +16,15 @@ import numpy as np
 
 from toolchain.errors import InputError, ToolNotFound, UnsupportedModel
 from toolchain.frontends import onnx_session
+from toolchain.frontends.onnx_batch import free_batch
 
 #: Samples in one execution.
 _CHUNK_SAMPLES = 1024
-#: Operations that may fix the batch's size.
-_FIXES_BATCH = ("Reshape", "Expand", "Tile", "Resize")
 
 
-_QONNX, _MICROSOFT = "qonnx.custom_op.general", "com.microsoft"
+#: qonnx's own domains, and ONNX Runtime's.
+QONNX_DOMAINS = ("qonnx.custom_op.general", "qonnx.custom_op.channels_last")
+_MICROSOFT = "com.microsoft"
 
 
 def version(proto: Any, where: str = "model") -> str:
@@ -32,12 +33,13 @@ def version(proto: Any, where: str = "model") -> str:
     Raises UnsupportedModel for a file that mixes the operations of both, ToolNotFound where it is not installed.
     """
     domains = {node.domain for node in proto.graph.node}
-    if {_QONNX, _MICROSOFT} <= domains:
+    is_qonnx = not domains.isdisjoint(QONNX_DOMAINS)
+    if is_qonnx and _MICROSOFT in domains:
         raise UnsupportedModel(
             f"{where}: uses operations of QONNX and of ONNX Runtime ({_MICROSOFT}), and no framework executes both; export the "
             "model with those of one"
         )
-    name = "qonnx" if _QONNX in domains else "onnxruntime"
+    name = "qonnx" if is_qonnx else "onnxruntime"
     try:
         return f"{name} {importlib.metadata.version(name)}"
     except importlib.metadata.PackageNotFoundError as error:
@@ -47,17 +49,19 @@ def version(proto: Any, where: str = "model") -> str:
 Real = np.ndarray | Mapping[str, np.ndarray]
 
 
-def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Callable[[Real], Any]:
-    """A function from real inputs to the real values of the tensors `outputs`, executed by the framework of `version`.
+def framework_run(proto: Any, inputs: Sequence[str], results: Mapping[str, str]) -> Callable[[Real], Any]:
+    """A function from real inputs to the real values of the file's outputs, executed by the framework of `version`.
 
-    It takes one array (samples, *shape), or one by name where there are several inputs, and returns one array, or a list of
-    arrays where there are several outputs. The file is executed with all samples of a chunk as one batch; one by one where an
+    It takes one array (samples, *shape), or one by name where there are several inputs, and returns one array, or one by name
+    where there are several outputs. The file is executed with all samples of a chunk as one batch; one by one where an
     operation in it may fix the batch.
+    results: for each output's name the tensor whose values are wanted.
     proto: a checked ModelProto; only operations that the frontend knows are in it.
     """
-    one_by_one = any(node.op_type in _FIXES_BATCH for node in proto.graph.node)
-    with_qonnx = any(node.domain == _QONNX for node in proto.graph.node)
+    proto, one_by_one = free_batch(proto)
+    with_qonnx = any(node.domain in QONNX_DOMAINS for node in proto.graph.node)
     models: dict[int, Any] = {}
+    outputs = list(results.values())
 
     def run(x: Real) -> Any:
         feeds = dict(x) if isinstance(x, Mapping) else {inputs[0]: x}
@@ -78,8 +82,8 @@ def framework_run(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
             if size not in models:
                 models[size] = _with_batch(proto, inputs, outputs, size)
             parts.append(_execute(models[size], chunk, outputs))
-        results = [np.concatenate(part) for part in zip(*parts, strict=True)]
-        return results[0] if len(outputs) == 1 else results
+        whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        return whole[0] if len(whole) == 1 else dict(zip(results, whole, strict=True))
 
     return run
 

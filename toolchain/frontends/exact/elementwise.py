@@ -9,11 +9,8 @@ from fractions import Fraction
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.values import ZERO, Line, Site, common_step, compact
-from toolchain.frontends.exact.walk import Walk
+from toolchain.frontends.exact.walk import MAXIMUM_ALIGNMENT_BITS, Walk
 from toolchain.ir import Add, Concatenate, Multiply
-
-#: Bits that integers may gain where values of different scales are brought to a common step.
-_MAXIMUM_ALIGNMENT_BITS = 96
 
 
 def _joined_shape(a: Line, b: Line, site: Site) -> tuple[int, ...]:
@@ -25,9 +22,9 @@ def _joined_shape(a: Line, b: Line, site: Site) -> tuple[int, ...]:
 def _step(lines: Sequence[Line], site: Site) -> Fraction:
     scales = [s for line in lines for s in line.scale]
     step = common_step(scales)
-    if (max(scales) / step).numerator.bit_length() > _MAXIMUM_ALIGNMENT_BITS:
+    if (max(scales) / step).numerator.bit_length() > MAXIMUM_ALIGNMENT_BITS:
         raise UnsupportedModel(
-            f"{site.label}: joins values whose scales have no common step within {_MAXIMUM_ALIGNMENT_BITS} bits; quantise them "
+            f"{site.label}: joins values whose scales have no common step within {MAXIMUM_ALIGNMENT_BITS} bits; quantise them "
             "with one scale first"
         )
     return step

@@ -133,10 +133,12 @@ class Curve(Function):
     """A function that is known by its float values only, such as a sigmoid; it needs a quantiser after it.
 
     values: float64 -> float64, element by element, as the framework computes it (rounded to float32 where that does).
+    rises: whether it never falls, so that a maximum may be taken before it.
     """
 
     name: str
     values: Callable[[np.ndarray], np.ndarray]
+    rises: bool = False
 
     def preimage(self, half: HalfLine, channel: int) -> Reals:
         raise AssertionError(f"{self.name} is tabulated")

@@ -23,12 +23,9 @@ from toolchain.frontends.exact.values import (
     power_of_two,
     spread,
 )
-from toolchain.frontends.exact.walk import Walk
+from toolchain.frontends.exact.walk import MAXIMUM_ALIGNMENT_BITS, Walk
 from toolchain.ir import Conv, Dense, Operation
 from toolchain.ir.operation import working
-
-#: Bits that weights may gain where inputs of different scales are summed exactly.
-_MAXIMUM_ALIGNMENT_BITS = 96
 
 
 def dense(walk: Walk, line: Line, weights: Weights, site: Site) -> Line:
@@ -177,9 +174,9 @@ def _aligned_inputs(line: Line, integers: np.ndarray, groups: int, site: Site) -
         scales = line.scale[group * rows : (group + 1) * rows]
         unit = common_step(scales)
         multiples = [(s / unit).numerator for s in scales]
-        if max(multiples).bit_length() > _MAXIMUM_ALIGNMENT_BITS:
+        if max(multiples).bit_length() > MAXIMUM_ALIGNMENT_BITS:
             raise UnsupportedModel(
-                f"{site.label}: sums channels whose scales have no common step within {_MAXIMUM_ALIGNMENT_BITS} bits; put a "
+                f"{site.label}: sums channels whose scales have no common step within {MAXIMUM_ALIGNMENT_BITS} bits; put a "
                 "quantiser with one scale before it"
             )
         units += [unit] * each

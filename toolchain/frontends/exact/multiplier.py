@@ -8,19 +8,22 @@ difference is at most one step where the error of the line stays below one step,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
+from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
 from toolchain.frontends.exact.values import Line, Site, compact, spread
 from toolchain.frontends.exact.walk import Walk
-from toolchain.frontends.thresholds import least_real
+from toolchain.frontends.thresholds import least_real, round_exactly
 from toolchain.ir import AddBias, IntegerType, Overflow, Requantise, Scale
 
 #: Multiplier widths that are tried, in bits. The last is what fits two 18-bit and three 16-bit hardware multipliers.
 _WIDTHS = (16, 24, 32, 48)
+#: Steps that are looked at one by one, for each of the widths.
+_MAXIMUM_STEPS = (1 << 18) - 1
 
 
 def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line:
@@ -32,7 +35,7 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
         o / q + quantiser.zero_point
         for o, q in zip(spread(line.offset, channels), spread(quantiser.steps, channels), strict=True)
     ]
-    bounds = _Bounds.of(quantiser)
+    bounds = _Bounds.of(_reached(quantiser, scales, offsets, element, site))
     starts = [_starts(s, o, bounds, element) for s, o in zip(scales, offsets, strict=True)]
     differing = 0
     for width in _WIDTHS:
@@ -64,6 +67,23 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
     steps = spread(quantiser.steps, line.channels)
     zeros = compact([-quantiser.zero_point * step for step in steps])
     return Line(tensor, line.shape, compact(steps), zeros, axes=line.axes)
+
+
+def _reached(
+    quantiser: Quantiser, scales: list[Fraction], offsets: list[Fraction], element: IntegerType, site: Site
+) -> Quantiser:
+    """The quantiser without the steps that no integer of the interval comes to. Raises UnsupportedModel for too many."""
+    ends = [s * end + o for s, o in zip(scales, offsets, strict=True) for end in (element.minimum, element.maximum)]
+    low, high = (
+        min(max(round_exactly(end, quantiser.rounding), quantiser.lowest), quantiser.highest)
+        for end in (min(ends), max(ends))
+    )
+    if high - low > _MAXIMUM_STEPS:
+        raise UnsupportedModel(
+            f"{site.label}: rounds to {high - low + 1} steps whose scale is no power of two times that of its input; supported are "
+            f"{_MAXIMUM_STEPS + 1}. Use fewer bits, or power-of-two scales"
+        )
+    return replace(quantiser, lowest=low, highest=high)
 
 
 def _fixed_point(scales: list[Fraction], offsets: list[Fraction], width: int) -> tuple[list[int], list[int], int]:

@@ -12,7 +12,7 @@ from math import lcm, prod
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact.functions import Affine
+from toolchain.frontends.exact.functions import Affine, Curve
 from toolchain.frontends.exact.shapes import Pairs, pad_integers, pad_zeros
 from toolchain.frontends.exact.values import Line, Site
 from toolchain.frontends.exact.walk import Walk
@@ -52,8 +52,12 @@ def max_pool(
 
 
 def _falls(line: Line) -> bool:
-    """Whether a function on the way falls in some channel."""
-    return any(isinstance(function, Affine) and min(function.scale) < 0 for function in line.functions)
+    """Whether a function on the way may fall in some channel."""
+    return any(
+        (isinstance(function, Affine) and min(function.scale) < 0)
+        or (isinstance(function, Curve) and not function.rises)
+        for function in line.functions
+    )
 
 
 def average_pool(

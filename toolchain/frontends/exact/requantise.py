@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from toolchain.frontends.exact.functions import Clip, Curve, HalfLine, Leaky, pr
 from toolchain.frontends.exact.multiplier import multiplier_and_shift
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
 from toolchain.frontends.exact.tabulate import requantise_curve
-from toolchain.frontends.exact.values import ZERO, Line, Site, compact, power_of_two, spread
+from toolchain.frontends.exact.values import ZERO, Fractions, Line, Site, compact, power_of_two, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import MAXIMUM_STEPS, least_real, round_exactly
 from toolchain.ir import IntegerType, Overflow, Relu, Requantise, Scale, Threshold
@@ -32,6 +35,40 @@ def requantise(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line
     if quantiser.count <= MAXIMUM_STEPS:
         return _as_thresholds(walk, line, quantiser, site)
     return multiplier_and_shift(walk, walk.settled(line, site), quantiser, site)
+
+
+def on_step(walk: Walk, line: Line, steps: Fractions, site: Site) -> Line:
+    """``round_half_even(x / step) * step`` of a settled line, not clipped; steps: one, or one a channel.
+
+    Where every integer of the accumulator rounds to the same multiple of itself (it is on the step, or off it by a framework's
+    float32 rounding of the step only), the integers stay and their meaning becomes those multiples.
+    """
+    element = walk.element(line)
+    scales, offsets = [], []
+    own = line.spread(steps)
+    for scale, offset, step in zip(line.spread(line.scale), line.spread(line.offset), own, strict=True):
+        multiple, shift = round(scale / step), round(offset / step)
+        errors = [end * (scale / step - multiple) + offset / step - shift for end in (element.minimum, element.maximum)]
+        if multiple < 1 or max(map(abs, errors)) * 2 >= 1:
+            break
+        scales.append(multiple * step)
+        offsets.append(shift * step)
+    else:
+        return replace(line, scale=compact(scales), offset=compact(offsets))
+    return requantise(walk, line, Quantiser(steps, *reachable(walk, line, steps)), site.inner("step"))
+
+
+def reachable(walk: Walk, line: Line, steps: Sequence[Fraction]) -> tuple[int, int]:
+    """(lowest, highest) that rounding a settled line to whole steps can give, in any mode."""
+    element = walk.element(line)
+    ends = [
+        (scale * end + offset) / step
+        for scale, offset, step in zip(
+            line.spread(line.scale), line.spread(line.offset), line.spread(steps), strict=True
+        )
+        for end in (element.minimum, element.maximum)
+    ]
+    return floor(min(ends)), ceil(max(ends))
 
 
 def _clips_as_range(line: Line, quantiser: Quantiser) -> tuple[Line, Quantiser]:
@@ -83,12 +120,12 @@ def _as_thresholds(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> 
     lowest = -1 if quantiser.is_bipolar else quantiser.lowest - quantiser.zero_point
     if quantiser.is_bipolar:
         # -1 or +1 by the sign, 0 counting as positive: a step of two at 0.
-        bounds = [(ZERO, True)] * 2
+        bounds, zero = [(ZERO, True)] * 2, 0
     else:
         bounds = [least_real(t, quantiser.rounding) for t in range(quantiser.lowest + 1, quantiser.highest + 1)]
+        zero = quantiser.zero_point
     halves = [
-        [HalfLine((bound - quantiser.zero_point) * step, inclusive) for bound, inclusive in bounds]
-        for step in compact(quantiser.steps)
+        [HalfLine((bound - zero) * step, inclusive) for bound, inclusive in bounds] for step in compact(quantiser.steps)
     ]
     tensor = count_reached(walk, line, halves, lowest, fraction_bits(quantiser.steps), site)
     return Line(tensor, line.shape, compact(spread(quantiser.steps, line.channels)), axes=line.axes)
@@ -99,6 +136,8 @@ def count_reached(walk: Walk, line: Line, halves: list[list[HalfLine]], lowest: 
 
     halves: one list, or one a channel; upward, and each contains the next.
     """
+    if any(isinstance(function, Curve) for function in line.functions):
+        raise UnsupportedModel(f"{site.label}: compares a curve with thresholds; put a quantiser between them")
     element = walk.element(line)
     channels = 1 if line.is_uniform and len(halves) == 1 else line.channels
     tables = [_reached_from(line, halves[c if len(halves) > 1 else 0], c, element) for c in range(channels)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -66,17 +67,31 @@ def _rearranged(walk, value, operation, shape, apply, site):  # type: ignore[no-
     )
 
 
-def pad_zeros(walk: Walk, line: Line, widths: Pairs, site: Site) -> Line:
-    """Real zeros (before, after) along each axis of a settled line."""
+def pad_zeros(walk: Walk, line: Line, widths: Pairs, site: Site, value: Fraction = ZERO) -> Line:
+    """A real value (zero, if no other is given) before and after a settled line along each axis."""
     if not any(a or b for a, b in widths):
         return line
-    if widths[-1] != (0, 0):
-        raise UnsupportedModel(f"{site.label}: pads the channels; supported is padding of the axes before them")
-    zeros = {-o / s for o, s in zip(line.spread(line.offset), line.spread(line.scale), strict=True)}
-    if len(zeros) != 1 or (zero := zeros.pop()).denominator != 1:
+    if widths[-1] != (0, 0) and not line.is_uniform:
+        raise UnsupportedModel(
+            f"{site.label}: pads an axis along which the values have different scales; put a quantiser with one scale before it"
+        )
+    found = _integer_of(line, value)
+    if found is None:
         line = walk.biased(line, site)
-        zero = ZERO
-    return pad_integers(walk, line, widths, zero.numerator, site)
+        found = _integer_of(line, value)
+    if found is None:
+        raise UnsupportedModel(
+            f"{site.label}: pads with {float(value):g}, which is not a whole number of steps of the values; pad with 0, or put a "
+            "quantiser after the padding"
+        )
+    return pad_integers(walk, line, widths, found, site)
+
+
+def _integer_of(line: Line, value: Fraction) -> int | None:
+    """The integer that stands for a real value in every channel, or None."""
+    found = {(value - o) / s for o, s in zip(line.spread(line.offset), line.spread(line.scale), strict=True)}
+    only = found.pop() if len(found) == 1 else None
+    return None if only is None or only.denominator != 1 else only.numerator
 
 
 def pad_integers(walk: Walk, line: Line, widths: Pairs, value: int, site: Site) -> Line:
@@ -126,8 +141,17 @@ def insert_zeros(walk: Walk, line: Line, factors: tuple[int, ...], site: Site) -
 
 
 def upsample(walk: Walk, value: Line | RealInput, factors: tuple[int, ...], site: Site) -> Line | RealInput:
-    """Every element repeated; the channels' factor is 1."""
+    """Every element repeated, `factors` times along each axis."""
     if set(factors) == {1}:
         return value
     shape = tuple(size * factor for size, factor in zip(value.shape, factors, strict=True))
+    if isinstance(value, Line) and factors[-1] > 1 and not value.is_uniform:
+        if value.functions:
+            value = walk.settled(value, site)
+        scale, offset = (
+            compact([v for v in value.spread(values) for _ in range(factors[-1])])
+            for values in (value.scale, value.offset)
+        )
+        moved = move(walk, value, Upsample(factors), shape, site)
+        return replace(moved, scale=scale, offset=offset)  # type: ignore[arg-type]
     return move(walk, value, Upsample(factors), shape, site)

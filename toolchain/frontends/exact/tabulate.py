@@ -10,16 +10,18 @@ from fractions import Fraction
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact.functions import Curve
+from toolchain.frontends.exact.functions import Curve, Float32
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
-from toolchain.frontends.exact.values import Line, Site, power_of_two
+from toolchain.frontends.exact.values import Line, Site, compact, power_of_two
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import MAXIMUM_STEPS
 from toolchain.ir import Lookup, Threshold
 from toolchain.ir.interpret import round_real
 
-#: Widest accumulator whose every integer is evaluated, and the largest table that becomes hardware.
+#: Widest accumulator whose every integer is evaluated at once, and in pieces (where its values are binary fractions and the
+#: results never fall), and the largest table that becomes hardware.
 MAXIMUM_EVALUATED_BITS = 20
+MAXIMUM_PIECEWISE_BITS = 26
 MAXIMUM_TABLE_BITS = 16
 
 #: float64 values (channels, integers) -> float64 results of the same shape, all multiples of the step that is given with it.
@@ -42,18 +44,12 @@ def tabulate(
     element = walk.element(line)
     count = element.maximum - element.minimum + 1
     if count > 1 << MAXIMUM_EVALUATED_BITS:
-        raise UnsupportedModel(
-            f"{site.label}: is a curve on values of {count.bit_length()} bits; supported are up to {MAXIMUM_EVALUATED_BITS}. Put "
-            "a quantiser before it"
-        )
+        return _in_pieces(walk, line, function, step, site, fraction)
     reals = _reals(line, element.minimum, count)
     results = np.asarray(function(reals), dtype=np.float64)
     if step is None:
         step = _finest(results)
-    steps = results / float(step)
-    if not np.isfinite(results).all() or (steps != np.rint(steps)).any() or np.abs(steps).max() >= 1 << 52:
-        raise UnsupportedModel(f"{site.label}: gave values that are not whole multiples of its step {float(step):g}")
-    table = steps.astype(np.int64)
+    table = _whole(results, step, site)
     fraction = fraction_bits((step,)) if fraction is None else fraction
     lowest, highest = int(table[:, 0].min()), int(table[:, -1].max())
     rises = (np.diff(table, axis=1) >= 0).all()
@@ -75,6 +71,71 @@ def tabulate(
     return Line(walk.add(operation, line.tensor, site=site), line.shape, (step,), axes=line.axes)
 
 
+def _in_pieces(
+    walk: Walk, line: Line, function: RealFunction, step: Fraction | None, site: Site, fraction: int | None
+) -> Line:
+    """`tabulate` for an accumulator that is too wide for one table: only where the result changes is kept."""
+    element = walk.element(line)
+    count = element.maximum - element.minimum + 1
+    limit = MAXIMUM_PIECEWISE_BITS if line.is_uniform and _exponent(line, 0) is not None else MAXIMUM_EVALUATED_BITS
+    if count > 1 << limit:
+        raise UnsupportedModel(
+            f"{site.label}: is a curve on values of {(count - 1).bit_length()} bits; supported are up to {limit}. Put a quantiser "
+            "before it, or give what it is computed from fewer bits"
+        )
+    starts: list[np.ndarray] = []
+    values: list[np.ndarray] = []
+    last = np.nan
+    for first in range(element.minimum, element.maximum + 1, 1 << MAXIMUM_EVALUATED_BITS):
+        size = min(1 << MAXIMUM_EVALUATED_BITS, element.maximum + 1 - first)
+        rows = np.asarray(function(_reals(line, first, size)), dtype=np.float64)
+        if len(rows) > 1:
+            raise UnsupportedModel(
+                f"{site.label}: quantises a curve on values of {(count - 1).bit_length()} bits with a scale a channel; supported are "
+                f"{MAXIMUM_EVALUATED_BITS} bits. Put a quantiser before the curve"
+            )
+        results = rows[0]
+        changes = np.flatnonzero(np.diff(results, prepend=last) != 0)
+        starts.append(changes + first)
+        values.append(results[changes])
+        last = results[-1]
+        if sum(map(len, starts)) > MAXIMUM_STEPS + 1 or (np.diff(np.concatenate(values)) < 0).any():
+            raise UnsupportedModel(
+                f"{site.label}: is a curve on values of {(count - 1).bit_length()} bits that falls or has more than {MAXIMUM_STEPS} "
+                f"steps; supported are up to {MAXIMUM_EVALUATED_BITS} bits. Put a quantiser before it"
+            )
+    levels, firsts = np.unique(np.concatenate(values), return_index=True)
+    reached = np.concatenate(starts)[firsts]
+    step = _finest(levels) if step is None else step
+    table = _whole(levels, step, site)
+    fraction = fraction_bits((step,)) if fraction is None else fraction
+    lowest, highest = int(table[0]), int(table[-1])
+    operation: Lookup | Threshold
+    if highest - lowest <= MAXIMUM_STEPS:
+        wanted = np.arange(lowest + 1, max(highest, lowest + 1) + 1)
+        bounds = np.append(reached, element.maximum + 1)[np.searchsorted(table, wanted, side="left")]
+        operation = Threshold(bounds[None], offset=lowest, fraction=fraction)
+    else:
+        index = walk.add(Threshold(reached[None, 1:]), line.tensor, site=site.inner("level"))
+        line, operation = replace(line, tensor=index), Lookup(table[None], 0, fraction)
+    return Line(walk.add(operation, line.tensor, site=site), line.shape, (step,), axes=line.axes)
+
+
+def _exponent(line: Line, channel: int) -> int | None:
+    """k where the channel's values are the integers times 2**k, rounded to float32 at most; else None."""
+    if line.spread(line.offset)[channel] or not all(isinstance(function, Float32) for function in line.functions):
+        return None
+    return power_of_two(line.spread(line.scale)[channel])
+
+
+def _whole(results: np.ndarray, step: Fraction, site: Site) -> np.ndarray:
+    """Results as multiples of the step."""
+    steps = results / float(step)
+    if not np.isfinite(results).all() or (steps != np.rint(steps)).any() or np.abs(steps).max() >= 1 << 52:
+        raise UnsupportedModel(f"{site.label}: gave values that are not whole multiples of its step {float(step):g}")
+    return steps.astype(np.int64)
+
+
 def _finest(values: np.ndarray) -> Fraction:
     """The largest power of two of which all (finite) values are multiples."""
     values = values[np.isfinite(values) & (values != 0)]
@@ -91,9 +152,10 @@ def _reals(line: Line, first: int, count: int) -> np.ndarray:
     rows = []
     for channel in range(1 if line.is_uniform else line.channels):
         scale, offset = line.spread(line.scale)[channel], line.spread(line.offset)[channel]
-        exponent = power_of_two(scale)
-        if not line.functions and not offset and exponent is not None:
-            rows.append(np.ldexp(np.arange(first, first + count).astype(np.float64), exponent))
+        exponent = _exponent(line, channel)
+        if exponent is not None:
+            exact = np.ldexp(np.arange(first, first + count).astype(np.float64), exponent)
+            rows.append(exact.astype(np.float32).astype(np.float64) if line.functions else exact)
             continue
         values = [scale * integer + offset for integer in range(first, first + count)]
         reals: np.ndarray | None = None
@@ -112,16 +174,14 @@ def _reals(line: Line, first: int, count: int) -> np.ndarray:
 
 def requantise_curve(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line:
     """A quantiser after a curve: ``clip(round(value / step + zero point))`` of the curve's own float values."""
-    if quantiser.is_bipolar or len(set(quantiser.steps)) != 1:
-        raise UnsupportedModel(
-            f"{site.label}: quantises a curve with one bit or a scale a channel; supported is one scale"
-        )
-    step = quantiser.steps[0]
+    step = np.array([float(s) for s in quantiser.steps], dtype=np.float32)[:, None]
 
     def quantised(reals: np.ndarray) -> np.ndarray:
-        steps = (reals.astype(np.float32) / np.float32(step)).astype(np.float64) + quantiser.zero_point
+        if quantiser.is_bipolar:
+            return np.where(reals >= 0, 1.0, -1.0) + np.zeros(step.shape)
+        steps = (reals.astype(np.float32) / step).astype(np.float64) + quantiser.zero_point
         clipped = np.clip(steps, quantiser.lowest, quantiser.highest)
         return np.asarray(round_real(clipped, quantiser.rounding) - quantiser.zero_point)
 
     table = tabulate(walk, line, quantised, Fraction(1), site, fraction=fraction_bits(quantiser.steps))
-    return replace(table, scale=(step,))
+    return replace(table, scale=compact(quantiser.steps))

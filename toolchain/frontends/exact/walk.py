@@ -13,7 +13,7 @@ import numpy as np
 from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.frontends.exact.functions import Affine, Clip, Float32, Leaky
 from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Quantiser
-from toolchain.frontends.exact.values import ONE, ZERO, Line, RealInput, Site, compact, power_of_two
+from toolchain.frontends.exact.values import ONE, ZERO, Line, RealInput, Site, common_step, compact, power_of_two
 from toolchain.frontends.real_input import InputType, declared_type, narrowed
 from toolchain.frontends.thresholds import round_exactly
 from toolchain.ir import (
@@ -32,6 +32,8 @@ from toolchain.ir import (
 
 #: Fraction bits that a bias may add to an accumulator to be exact on it.
 MAXIMUM_EXTRA_FRACTION = 64
+#: Bits that integers may gain where values are brought to a common step.
+MAXIMUM_ALIGNMENT_BITS = 96
 
 ASK_FOR_TYPE = (
     "works on inputs that the model has not quantised: give the type that the inputs have in hardware with input_type "
@@ -235,14 +237,21 @@ class Walk:
         return replace(line, tensor=tensor, scale=tuple(s * Fraction(2) ** exponent for s in line.scale))
 
     def biased(self, line: Line, site: Site) -> Line:
-        """The line with its offset added to the integers; raises where it is not on a binary fraction of their step."""
+        """The line with its offset added to the integers, on a finer step where need be; raises where that takes too many bits."""
         result = self.with_bias(line, MAXIMUM_EXTRA_FRACTION, site)
-        if result is None:
+        if result is not None:
+            return result
+        step = common_step([*line.scale, *(abs(o) for o in line.offset if o)])
+        if (max(line.scale) / step).numerator.bit_length() > MAXIMUM_ALIGNMENT_BITS:
             raise UnsupportedModel(
                 f"{site.label}: needs a result whose bias is not on the step of the values, not quantised; put a quantiser "
                 "after the bias"
             )
-        return result
+        bias = np.array([(o / step).numerator for o in line.spread(line.offset)], dtype=object)
+        line = self.aligned(line, step, self.element(line).fraction, site)
+        name = Site(f"{line.tensor}/bias", site.source, site.label)
+        tensor = self.add(AddBias(bias, self.element(line).fraction), line.tensor, site=name)
+        return replace(line, tensor=tensor, offset=(ZERO,))
 
     def with_bias(self, line: Line, extra_fraction: int, site: Site) -> Line | None:
         """The line with its offset added as integers, on at most `extra_fraction` more fraction bits; None where impossible."""

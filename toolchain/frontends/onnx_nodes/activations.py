@@ -13,7 +13,7 @@ import numpy as np
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.functions import RECTIFIER, Affine, Clip, Curve, Function, Leaky
 from toolchain.frontends.exact.quantiser import Constant
-from toolchain.frontends.exact.values import Line, RealInput
+from toolchain.frontends.exact.values import RealInput
 from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, fractions_on_channels, handles
 
 
@@ -47,6 +47,19 @@ def _clip(reader: Reader, node: NodeView) -> Value:
     if isinstance(first, Constant) and first.integers is not None:
         return _clipped_constant(first, bounds, node)
     return _apply(reader, node, Clip(bounds[0], bounds[1]))
+
+
+@handles("Max", "Min")
+def _bound(reader: Reader, node: NodeView) -> Value:
+    """With a constant: a clip."""
+    values = [node.value(i) for i in range(len(node.operands))]
+    constants = [v for v in values if isinstance(v, Constant)]
+    if len(values) != 2 or len(constants) != 1 or constants[0].values.size != 1:
+        raise UnsupportedModel(f"{node.label}: supported is the larger or smaller of a tensor and one constant")
+    line = reader.line(next(v for v in values if not isinstance(v, Constant)), node)
+    bound = Fraction(float(constants[0].values.reshape(-1)[0]))
+    clip = Clip(bound, None) if node.kind == "Max" else Clip(None, bound)
+    return replace(line, functions=(*line.functions, clip))
 
 
 def _clipped_constant(constant: Constant, bounds: list[Fraction | None], node: NodeView) -> Constant:
@@ -107,9 +120,13 @@ CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+#: Those that never fall.
+_RISING = {"Sigmoid", "Tanh", "Softplus", "Softsign", "Erf"}
+
+
 @handles("Sigmoid", "Tanh", "HardSwish", "Softplus", "Softsign", "Abs", "Erf")
 def _curve(reader: Reader, node: NodeView) -> Value:
-    return _apply(reader, node, Curve(node.kind, _float32(CURVES[node.kind])))
+    return _apply(reader, node, Curve(node.kind, _float32(CURVES[node.kind]), rises=node.kind in _RISING))
 
 
 @handles("Elu", "Selu", "Celu", "Gelu", "Mish", "ThresholdedRelu")
@@ -141,20 +158,43 @@ def _parametric(node: NodeView, alpha: float | None, gamma: float | None) -> Cal
     return lambda x: x * normal(x)
 
 
-@handles("Identity", "Dropout", "Cast")
+@handles("Identity", "Dropout")
 def _identity(reader: Reader, node: NodeView) -> Value:
-    if node.kind == "Cast" and isinstance(value := node.value(0), Constant):
-        from onnx import helper
-
-        return Constant(
-            value.values.astype(helper.tensor_dtype_to_np_dtype(node.integer("to", 1))), value.integers, value.scale
-        )
-    if node.kind == "Cast":
-        line = node.value(0)
-        if isinstance(line, Line) and node.integer("to", 1) not in (1, 10, 11):  # float, float16, double
-            wide = all(s.denominator == 1 for s in line.scale) and all(o.denominator == 1 for o in line.offset)
-            if not wide or line.functions:
-                raise UnsupportedModel(
-                    f"{node.label}: casts values that are not whole numbers to integers; quantise them instead"
-                )
+    if node.kind == "Dropout" and node.has(2) and node.constant(2, "training mode").values.any():
+        raise UnsupportedModel(f"{node.label}: is in training mode; export the model for inference")
     return node.value(0)
+
+
+#: ONNX's floating-point types that hold every value of a quantised network.
+_WIDE_FLOATS = ("float32", "float64")
+
+
+@handles("Cast")
+def _cast(reader: Reader, node: NodeView) -> Value:
+    from onnx import helper
+
+    value = node.value(0)
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(node.integer("to", 1)))
+    if isinstance(value, Constant):
+        if dtype.kind == "f":
+            return Constant(value.values.astype(dtype), value.integers, value.scale)
+        return Constant(value.values.astype(dtype))
+    if dtype.name in _WIDE_FLOATS:
+        return value
+    if dtype.kind not in "iu":
+        raise UnsupportedModel(f"{node.label}: casts to {dtype}; supported are {', '.join(_WIDE_FLOATS)} and integers")
+    line = reader.walk.emitted(reader.line(value, node), node.site)
+    element = reader.walk.element(line)
+    parts = list(zip(line.spread(line.scale), line.spread(line.offset), strict=True))
+    ends = [scale * end + offset for scale, offset in parts for end in (element.minimum, element.maximum)]
+    limits = np.iinfo(dtype)
+    if (
+        line.functions
+        or any(part.denominator != 1 for pair in parts for part in pair)
+        or not (limits.min <= min(ends) and max(ends) <= limits.max)
+    ):
+        raise UnsupportedModel(
+            f"{node.label}: casts values from {float(min(ends)):g} to {float(max(ends)):g} to {dtype}, which are not all whole "
+            "numbers of it; quantise them instead"
+        )
+    return line

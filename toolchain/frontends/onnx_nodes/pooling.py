@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
@@ -18,10 +19,11 @@ from toolchain.frontends.onnx_nodes.reader import (
     axes_of,
     channels_first,
     channels_last,
+    file_shape,
     handles,
     in_file_order,
-    laid_out,
     sample_axis,
+    with_axis_last,
 )
 
 
@@ -56,7 +58,14 @@ def _pool(reader: Reader, node: NodeView) -> Value:
     return replace(result, axes=axes)
 
 
-def _require_no_ceiling(line, window, strides, dilation, padding, node):  # type: ignore[no-untyped-def]
+def _require_no_ceiling(
+    line: Line,
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    node: NodeView,
+) -> None:
     """ceil_mode is refused where it would make another shape."""
     for size, w, s, d, (before, after) in zip(line.shape, window, strides, dilation, padding, strict=False):
         if (size + before + after - (w - 1) * d - 1) % s:
@@ -69,49 +78,51 @@ def _require_no_ceiling(line, window, strides, dilation, padding, node):  # type
 @handles("GlobalAveragePool", "GlobalMaxPool")
 def _global_pool(reader: Reader, node: NodeView) -> Value:
     line = channels_last(reader, reader.line(node.value(0), node), node)
-    count = len(line.shape) - 1
-    pool = _whole_average if node.kind == "GlobalAveragePool" else _whole_maximum
-    return replace(pool(reader, line, node), axes=channels_first(count + 1))
+    rank = len(line.shape)
+    whole = (*line.shape[:-1], 1)
+    return replace(_over(reader, line, whole, node, is_maximum=node.kind == "GlobalMaxPool"), axes=channels_first(rank))
 
 
-def _whole_average(reader: Reader, line: Line, node: NodeView) -> Line:
-    window, none = line.shape[:-1], [(0, 0)] * (len(line.shape) - 1)
+def _over(reader: Reader, line: Line, window: Sequence[int], node: NodeView, *, is_maximum: bool) -> Line:
+    """The maximum or mean over windows that tile the sample; window: one size for each of the graph's axes, 1 for the channels."""
+    spatial = list(window[:-1])
+    none, site = [(0, 0)] * len(spatial), node.site
+    if is_maximum:
+        return pooling.max_pool(reader.walk, line, window=spatial, strides=spatial, padding=none, site=site)
     return pooling.average_pool(
-        reader.walk, line, window=window, strides=[1] * len(window), padding=none, counts_padding=True, site=node.site
+        reader.walk, line, window=spatial, strides=spatial, padding=none, counts_padding=True, site=site
     )
-
-
-def _whole_maximum(reader: Reader, line: Line, node: NodeView) -> Line:
-    window, none = line.shape[:-1], [(0, 0)] * (len(line.shape) - 1)
-    return pooling.max_pool(reader.walk, line, window=window, strides=[1] * len(window), padding=none, site=node.site)
 
 
 @handles("ReduceMean", "ReduceMax", "ReduceSum")
 def _reduce(reader: Reader, node: NodeView) -> Value:
-    """Over all spatial axes of a channels-first sample (a global pool by another name)."""
+    """Over some axes of a sample: a pool whose window is as large as they are."""
     line = reader.line(node.value(0), node)
     raw = node.numbers(1, "the axes") if node.has(1) else [int(a) for a in node.attributes.get("axes", [])]
-    rank = len(line.shape)
-    reduced = sorted(sample_axis(axis, line, node) for axis in raw)
-    if not reduced:
-        raise UnsupportedModel(f"{node.label}: reduces over the whole sample; supported are all axes but the channels")
-    kept = [axis for axis in range(rank) if axis not in reduced]
-    if len(kept) != 1 or rank not in (2, 3):
+    if not raw:
+        if node.integer("noop_with_empty_axes", 0):
+            return line
         raise UnsupportedModel(
-            f"{node.label}: reduces over axes {raw} of a sample with {rank} axes; supported is all but one"
+            f"{node.label}: reduces over the whole sample and the batch; supported are a sample's axes"
         )
-    if axes_of(line)[kept[0]] != rank - 1:
-        order = [axis for axis in range(rank) if axis != kept[0]]
-        axes = [0] * rank
-        for place, axis in enumerate((*order, kept[0])):
-            axes[axis] = place
-        line = laid_out(reader, line, tuple(axes), node)
-    axes_before = axes_of(line)
-    result = _whole_maximum(reader, line, node) if node.kind == "ReduceMax" else _whole_average(reader, line, node)
+    reduced = {sample_axis(axis, line, node) for axis in raw}
+    before = file_shape(line)
+    rank = len(before)
+    kept = [axis for axis in range(rank) if axis not in reduced]
+    if not kept or rank not in (2, 3):
+        raise UnsupportedModel(
+            f"{node.label}: reduces over axes {raw} of a sample of shape {before}; supported are samples with 2 or 3 axes of which "
+            "one is kept"
+        )
+    if rank - 1 not in (axes_of(line)[axis] for axis in kept):
+        line = with_axis_last(reader, line, kept[-1], node)
+    places = {axes_of(line)[axis] for axis in reduced}
+    window = [size if place in places else 1 for place, size in enumerate(line.shape)]
+    result = _over(reader, line, window, node, is_maximum=node.kind == "ReduceMax")
     if node.kind == "ReduceSum":
-        result = reader.walk.scaled(result, [Fraction(prod(line.shape[:-1]))])
-    result = replace(result, axes=axes_before)
+        result = reader.walk.scaled(result, [Fraction(prod(window))])
     if node.integer("keepdims", 1):
         return result
-    flat = shapes.reshape(reader.walk, in_file_order(reader, result, node), (line.channels,), node.site.inner("shape"))
-    return replace(flat, axes=())
+    shape = tuple(before[axis] for axis in kept)
+    inner = node.inner("shape")
+    return replace(shapes.reshape(reader.walk, in_file_order(reader, result, inner), shape, inner.site), axes=())

@@ -10,9 +10,17 @@ import numpy as np
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.functions import HalfLine
 from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Constant, Quantiser, check_scale, quantised_constant
-from toolchain.frontends.exact.requantise import count_reached, requantise
-from toolchain.frontends.exact.values import Fractions, Line, RealInput, fractions_of
-from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, fractions_on_channels, handles
+from toolchain.frontends.exact.requantise import count_reached, on_step, reachable, requantise
+from toolchain.frontends.exact.values import ONE, Fractions, Line, RealInput, compact, fractions_of
+from toolchain.frontends.onnx_nodes.reader import (
+    NodeView,
+    Reader,
+    Value,
+    file_shape,
+    fractions_on_channels,
+    handles,
+    with_axis_last,
+)
 from toolchain.ir import Rounding
 
 #: QONNX's rounding modes. Its HALF_UP and HALF_DOWN work on magnitudes.
@@ -26,6 +34,16 @@ ROUNDING_MODES = {
     "ROUND_TO_ZERO": Rounding.TRUNCATE_ZERO,
     "HALF_UP": Rounding.HALF_AWAY,
     "HALF_DOWN": Rounding.HALF_ZERO,
+    # Brevitas exports this one too, which QONNX does not execute.
+    "DPU": Rounding.HALF_DPU,
+}
+#: Operations of qonnx that are refused, each with what to do.
+QONNX_REFUSALS = {
+    "FloatQuant": "quantises to small floating-point numbers (such as fp8), which are no integers on one step; use an integer "
+    "quantiser (Quant, BipolarQuant)",
+    "Im2Col": "is half of a convolution that FINN has taken apart; give the file as it was before (with Conv)",
+    "GenericPartition": "stands for another file; give the whole network as one file",
+    "XnorPopcountMatMul": "multiplies bits by counting equal ones; give the file as it was before (with MatMul on -1 and +1)",
 }
 
 
@@ -65,6 +83,10 @@ def _quant(reader: Reader, node: NodeView) -> Value:
     rounding = rounding_of(node, "ROUND")
     is_bipolar = signed and width == 1
     lowest, highest = (-1, 1) if is_bipolar else integer_range(width, signed=signed, narrow=narrow)
+    if lowest == highest:
+        raise UnsupportedModel(f"{node.label}: one bit, unsigned and narrow, has no value but 0; use more bits")
+    if is_bipolar and zero.any():
+        raise UnsupportedModel(f"{node.label}: one bit with a zero point of {zero.max():g}; supported is 0")
     value = node.value(0)
     if isinstance(value, Constant):
         return quantised_constant(value, scale, zero, lowest, highest, rounding, node.label, is_bipolar=is_bipolar)
@@ -97,29 +119,45 @@ def apply(reader: Reader, value: Line | RealInput, quantiser: Quantiser, node: N
 
 @handles("Trunc")
 def _trunc(reader: Reader, node: NodeView) -> Value:
-    """Drops low bits: ``trunc(round(x / scale) + zero) / 2**(in_bits - out_bits))`` on a step that is as much coarser.
+    """Drops low bits of a value that is on the step `scale`: ``t = round((round(x / scale) + zero) / 2**k)``.
 
-    Version 2 names the coarser step itself (operands: x, scale, zero point, in_bits, out_scale, out_bits).
+    Version 1 (operands x, scale, zero point, in_bits, out_bits): k = in_bits - out_bits, the result is
+    ``(t - zero) * scale``, not clipped. Version 2 (x, scale, zero point, in_bits, out_scale, out_bits): 2**k is the power of two
+    nearest to ``out_scale / scale``, t is clipped to out_bits, the result is ``(t - zero / 2**k) * out_scale``.
     """
-    line = reader.line(node.value(0), node)
-    with_output_scale = node.has(5)
-    scale = node.constant(1, "scale").values
+    is_second = node.has(5)
     zero = whole(node.constant(2, "zero point").values, "zero point", node)
     in_bits = whole(node.constant(3, "input bit width").values, "input bit width", node)
-    out_bits = whole(node.constant(5 if with_output_scale else 4, "output bit width").values, "output bit width", node)
-    if zero:
-        raise UnsupportedModel(f"{node.label}: zero point is {zero}; supported is 0")
-    steps = _steps(line, scale, node)
-    if with_output_scale:
-        coarse = _steps(line, node.constant(4, "output scale").values, node)
+    out_bits = whole(node.constant(5 if is_second else 4, "output bit width").values, "output bit width", node)
+    if not (1 <= out_bits <= MAXIMUM_BITS and abs(in_bits - out_bits) <= 2 * MAXIMUM_BITS):
+        raise UnsupportedModel(
+            f"{node.label}: from {in_bits} to {out_bits} bits; supported are 1 to {MAXIMUM_BITS} output bits"
+        )
+    line = reader.line(node.value(0), node)
+    steps = _steps(line, node.constant(1, "scale").values, node)
+    line = on_step(reader.walk, reader.walk.settled(line, node.site), steps, node.site)
+    own = line.spread(steps)
+    if is_second:
+        out_scale = node.constant(4, "output scale").values
+        ratio = np.round(np.log2(np.asarray(out_scale, np.float64) / node.constant(1, "scale").values))
+        if np.unique(ratio).size != 1:
+            raise UnsupportedModel(f"{node.label}: drops different numbers of bits; supported is one for all channels")
+        dropped = int(ratio.reshape(-1)[0])
+        targets = line.spread(_steps(line, out_scale, node))
+        signed, narrow = bool(node.integer("signed", 1)), bool(node.integer("narrow", 0))
+        lowest, highest = integer_range(out_bits, signed=signed, narrow=narrow)
+        back = zero * Fraction(2) ** -dropped
     else:
-        coarse = tuple(step * Fraction(2) ** (in_bits - out_bits) for step in steps)
-    signed = bool(node.integer("signed", 1))
-    # Without clipping in version 1: a result beyond out_bits stays as it is, so the range is what the input can reach.
-    lowest, highest = integer_range(out_bits, signed=signed, narrow=bool(node.integer("narrow", 0)))
-    if not with_output_scale:
-        lowest, highest = integer_range(max(in_bits, out_bits), signed=True, narrow=False)
-    return requantise(reader.walk, line, Quantiser(coarse, lowest, highest, rounding_of(node, "FLOOR")), node.site)
+        dropped, targets, back = in_bits - out_bits, own, Fraction(zero)
+    # The same integers as what is rounded: (u + zero) / 2**k in steps of the result.
+    shrink = Fraction(2) ** -dropped
+    factors = [shrink * target / step for target, step in zip(targets, own, strict=True)]
+    line = reader.walk.scaled(line, factors, [zero * shrink * target for target in targets])
+    if not is_second:
+        lowest, highest = reachable(reader.walk, line, targets)
+    quantiser = Quantiser(compact(targets), lowest, highest, rounding_of(node, "FLOOR"))
+    result = requantise(reader.walk, line, quantiser, node.site)
+    return reader.walk.scaled(result, [ONE], [-back * target for target in targets])
 
 
 @handles("MultiThreshold")
@@ -127,23 +165,24 @@ def _multi_threshold(reader: Reader, node: NodeView) -> Value:
     """``out_scale * (number of thresholds not above x) + out_bias``; thresholds of shape (channels or 1, steps)."""
     line = reader.line(node.value(0), node)
     table = node.constant(1, "the thresholds").values
-    layout = str(node.attributes.get("data_layout", "NCHW" if len(line.shape) > 1 else "NC"))
-    channel = (layout.index("C") if "C" in layout else 1) - 1
-    rank = len(line.shape)
-    if table.ndim != 2 or (
-        table.shape[0] > 1 and (channel >= rank or (line.axes or tuple(range(rank)))[channel] != rank - 1)
-    ):
+    rank = len(line.shape) + 1
+    # As qonnx finds the channels: by the layout's letters; without a layout by the number of axes.
+    layout = str(node.attributes.get("data_layout", "")) or {2: "NC", 3: "NWC", 4: "NCHW"}.get(rank, "")
+    channel = layout.index("C") if "C" in layout else 1
+    if not 1 <= channel < rank:
+        raise UnsupportedModel(f"{node.label}: layout {layout!r} for a tensor with {rank} axes")
+    if table.ndim != 2 or table.size == 0 or table.shape[0] not in (1, file_shape(line)[channel - 1]):
         raise UnsupportedModel(
-            f"{node.label}: thresholds of shape {table.shape} along axis {channel + 1} of layout {layout!r}; supported is the "
-            "channel axis"
+            f"{node.label}: thresholds of shape {table.shape} for {file_shape(line)[channel - 1]} channels (axis {channel} of "
+            f"{layout!r}); supported are (channels or 1, steps)"
         )
-    if (np.diff(table, axis=1) < 0).any():
-        raise UnsupportedModel(f"{node.label}: its thresholds do not ascend")
-    line = reader.walk.emitted(line, node.site)
+    if table.shape[0] > 1:
+        line = with_axis_last(reader, line, channel - 1, node)
     scale, bias = (Fraction(float(node.attributes.get(k, d))) for k, d in (("out_scale", 1.0), ("out_bias", 0.0)))
-    if scale <= 0:
-        raise UnsupportedModel(f"{node.label}: out_scale is {float(scale):g}; supported are positive ones")
-    halves = [[HalfLine(bound, True) for bound in fractions_of(row)] for row in table]
+    if scale == 0:
+        raise UnsupportedModel(f"{node.label}: out_scale is 0; supported are others")
+    line = reader.walk.emitted(line, node.site)
+    halves = [[HalfLine(bound, True) for bound in fractions_of(np.sort(row))] for row in table]
     shift = bias / scale
     lowest = int(shift) if shift.denominator == 1 else 0
     tensor = count_reached(reader.walk, line, halves, lowest, 0, node.site)

@@ -38,7 +38,8 @@ _MAXIMUM_CONSTANT_BITS = 128
 class Reader:
     """The walk through a file.
 
-    values: what is known of each tensor so far. real_ranges: the declared range of real inputs, or None.
+    values: what is known of each tensor so far. real_range: the declared range of real inputs, or None.
+    opset: the version of ONNX's operations. batch: samples in the file's own batch, 1 where it says none.
     """
 
     walk: Walk
@@ -46,6 +47,7 @@ class Reader:
     values: dict[str, Value] = field(default_factory=dict)
     consumers: dict[str, list[Any]] = field(default_factory=dict)
     opset: int = 18
+    batch: int = 1
 
     def line(self, value: Value, node: NodeView) -> Line:
         return self.walk.line(value, node.site)
@@ -69,6 +71,10 @@ class NodeView:
     @property
     def label(self) -> str:
         return self.site.label
+
+    def inner(self, part: str) -> NodeView:
+        """The node as the place of a step within it."""
+        return replace(self, site=self.site.inner(part))
 
     def value(self, index: int) -> Value:
         if index >= len(self.operands) or (value := self.operands[index]) is None:
@@ -99,7 +105,8 @@ class NodeView:
             )
 
 
-Result = Value | tuple[Value, ...]
+#: What a node gives: one value, or one for each of its outputs (None for one that is not supported).
+Result = Value | tuple[Value | None, ...]
 Handler = Callable[[Reader, NodeView], Result]
 _HANDLERS: dict[str, Handler] = {}
 
@@ -163,12 +170,23 @@ def laid_out(reader: Reader, value: Moving, axes: tuple[int, ...], node: NodeVie
     moved = [axis for axis in permutation if value.shape[axis] > 1]
     if moved == sorted(moved):  # only axes of size 1 change places: the elements stay where they are
         shape = tuple(value.shape[axis] for axis in permutation)
-        uniform = isinstance(value, RealInput) or value.channels == shape[-1]
+        uniform = isinstance(value, RealInput) or value.is_uniform or value.channels == shape[-1]
         if uniform:
             result = shapes.reshape(reader.walk, value, shape, site)
             return replace(result, axes=ordered(axes))  # type: ignore[return-value]
     result = shapes.transpose(reader.walk, value, tuple(permutation), site)
     return replace(result, axes=ordered(axes))  # type: ignore[return-value]
+
+
+def with_axis_last(reader: Reader, value: Moving, axis: int, node: NodeView) -> Moving:
+    """The value with one sample axis of the file on the graph's last axis, and the others in the file's order if they move."""
+    rank: int = len(value.shape)
+    if axes_of(value)[axis] == rank - 1:
+        return value
+    axes = [0] * rank
+    for place, other in enumerate((*(a for a in range(rank) if a != axis), axis)):
+        axes[other] = place
+    return laid_out(reader, value, tuple(axes), node)
 
 
 def in_file_order(reader: Reader, value: Moving, node: NodeView) -> Moving:
@@ -184,6 +202,21 @@ def channels_first(rank: int) -> tuple[int, ...]:
 def channels_last(reader: Reader, value: Moving, node: NodeView) -> Moving:
     """A channels-first sample (channels, spatial axes ...) with its channels on the graph's last axis."""
     return laid_out(reader, value, channels_first(len(value.shape)), node)
+
+
+def reshaped(reader: Reader, value: Line | RealInput, shape: tuple[int, ...], node: NodeView) -> Line | RealInput:
+    """The same elements in the file's order in another shape."""
+    if shape == file_shape(value):
+        return value
+    return shapes.reshape(reader.walk, in_file_order(reader, value, node), shape, node.site)
+
+
+def in_graph_order(value: Line | RealInput, entries: Sequence[Any]) -> list[Any]:
+    """One entry for each sample axis of the file, in the order of the graph's axes."""
+    placed: list[Any] = [None] * len(entries)
+    for entry, axis in zip(entries, axes_of(value), strict=True):
+        placed[axis] = entry
+    return placed
 
 
 # ---- constants -------------------------------------------------------------------------------------------------------

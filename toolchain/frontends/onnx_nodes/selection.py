@@ -16,9 +16,9 @@ from toolchain.frontends.onnx_nodes.reader import (
     axes_of,
     handles,
     in_file_order,
-    laid_out,
     ordered,
     sample_axis,
+    with_axis_last,
 )
 from toolchain.ir import ArgMax, TopK
 
@@ -27,14 +27,7 @@ def _comparable(reader: Reader, node: NodeView) -> tuple[Line, int]:
     """(the line with one meaning for all channels and the chosen axis last, that axis in the file)."""
     line = reader.line(node.value(0), node)
     axis = sample_axis(node.integer("axis", -1 if node.kind == "TopK" else 0), line, node)
-    rank = len(line.shape)
-    if axes_of(line)[axis] != rank - 1:
-        order = [a for a in range(rank) if a != axis]
-        axes = [0] * rank
-        for place, a in enumerate((*order, axis)):
-            axes[a] = place
-        line = laid_out(reader, line, tuple(axes), node)
-    line = reader.walk.settled(line, node.site)
+    line = reader.walk.settled(with_axis_last(reader, line, axis, node), node.site)
     if not line.is_uniform:
         line = reader.walk.biased(line, node.site)
         step = common_step(line.scale)
@@ -57,7 +50,7 @@ def _argmax(reader: Reader, node: NodeView) -> Value:
 
 @handles("TopK")
 def _top_k(reader: Reader, node: NodeView) -> Result:
-    """The indices; the values themselves are refused where they are used."""
+    """The indices; the largest values themselves are not computed."""
     node.require("largest", (1,), 1)
     node.require("sorted", (1,), 1)
     count = node.numbers(1, "k")[0]
@@ -66,4 +59,4 @@ def _top_k(reader: Reader, node: NodeView) -> Result:
         raise UnsupportedModel(f"{node.label}: the {count} largest of {line.channels}")
     tensor = reader.walk.add(TopK(count), line.tensor, site=node.site)
     indices = Line(tensor, (*line.shape[:-1], count), (ONE,), (ZERO,), axes=ordered(axes_of(line)))
-    return (indices, indices)
+    return (None, indices)

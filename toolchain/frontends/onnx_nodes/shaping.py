@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rearranging: Reshape, Flatten, Transpose, Squeeze, Unsqueeze, Pad, Slice, Split, Concat, Resize, and constants of shapes."""
+"""Rearranging: Reshape, Flatten, Transpose, Squeeze, Unsqueeze, Pad, Resize, and constants of shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
@@ -12,22 +11,19 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact import elementwise, shapes
-from toolchain.frontends.exact.functions import Clip
+from toolchain.frontends.exact import shapes
 from toolchain.frontends.exact.quantiser import Constant
-from toolchain.frontends.exact.values import Line, RealInput
+from toolchain.frontends.exact.values import Line
 from toolchain.frontends.onnx_nodes.reader import (
     NodeView,
     Reader,
-    Result,
     Value,
     axes_of,
-    constant_line,
     file_shape,
     handles,
-    in_file_order,
-    laid_out,
+    in_graph_order,
     ordered,
+    reshaped,
     sample_axis,
 )
 
@@ -49,12 +45,6 @@ def _shape(reader: Reader, node: NodeView) -> Value:
     return Constant(np.array(full[node.integer("start", 0) : node.attributes.get("end")], np.int64))
 
 
-def _reshaped(reader: Reader, value: Line | RealInput, shape: tuple[int, ...], node: NodeView) -> Line | RealInput:
-    if shape == file_shape(value):
-        return value
-    return shapes.reshape(reader.walk, in_file_order(reader, value, node), shape, node.site)
-
-
 @handles("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 def _reshape(reader: Reader, node: NodeView) -> Value:
     value = node.value(0)
@@ -63,9 +53,10 @@ def _reshape(reader: Reader, node: NodeView) -> Value:
     before = file_shape(value)
     size = prod(before)
     if node.kind == "Flatten":
-        if node.integer("axis", 1) != 1:
-            raise UnsupportedModel(f"{node.label}: axis is {node.integer('axis', 1)}; supported is 1")
-        return _reshaped(reader, value, (size,), node)
+        axis = node.integer("axis", 1)
+        if axis not in (1, -len(before)):
+            raise UnsupportedModel(f"{node.label}: axis is {axis}; supported is 1")
+        return reshaped(reader, value, (size,), node)
     if node.kind == "Reshape":
         target = node.numbers(1, "the shape")
         full = (1, *before)
@@ -73,15 +64,15 @@ def _reshape(reader: Reader, node: NodeView) -> Value:
             full[i] if v == 0 and i < len(full) and not node.integer("allowzero", 0) else v
             for i, v in enumerate(target)
         ]
-        # The batch is kept where the file says 0, 1 or -1 for it with all other sizes given.
+        # The batch is kept where the file says 0, -1, 1 or the input's own batch for it, with all other sizes given.
         sizes = target[1:]
         known = prod(v for v in sizes if v != -1)
         shape = tuple(size // known if v == -1 and known else v for v in sizes)
-        if not shape or target[0] not in (1, -1) or min(shape) < 1 or prod(shape) != size:
+        if not shape or target[0] not in (1, -1, reader.batch) or min(shape) < 1 or prod(shape) != size:
             raise UnsupportedModel(
                 f"{node.label}: to shape {target}; supported are shapes that keep the batch as the first axis"
             )
-        return _reshaped(reader, value, shape, node)
+        return reshaped(reader, value, shape, node)
     axes = node.numbers(1, "the axes") if node.has(1) else [int(a) for a in node.attributes.get("axes", [])]
     if node.kind == "Squeeze":
         drop = {sample_axis(axis, value, node) for axis in axes} or {i for i, s in enumerate(before) if s == 1}
@@ -89,7 +80,7 @@ def _reshape(reader: Reader, node: NodeView) -> Value:
             raise UnsupportedModel(
                 f"{node.label}: drops axes {axes} of a sample of shape {before}; supported are axes of size 1"
             )
-        return _reshaped(reader, value, tuple(s for i, s in enumerate(before) if i not in drop), node)
+        return reshaped(reader, value, tuple(s for i, s in enumerate(before) if i not in drop), node)
     rank = len(before) + 1 + len(axes)
     places = sorted(axis + rank if axis < 0 else axis for axis in axes)
     if 0 in places:
@@ -97,7 +88,7 @@ def _reshape(reader: Reader, node: NodeView) -> Value:
     sizes = list(before)
     for place in places:
         sizes.insert(place - 1, 1)
-    return _reshaped(reader, value, tuple(sizes), node)
+    return reshaped(reader, value, tuple(sizes), node)
 
 
 def _reshaped_constant(value: Constant, node: NodeView) -> Constant:
@@ -128,14 +119,6 @@ def _transpose(reader: Reader, node: NodeView) -> Value:
     return replace(value, axes=ordered(tuple(axes[axis - 1] for axis in permutation[1:])))
 
 
-def _in_graph_order(value: Line | RealInput, entries: Sequence[Any]) -> list[Any]:
-    """One entry for each sample axis of the file, in the order of the graph's axes."""
-    placed: list[Any] = [None] * len(entries)
-    for entry, axis in zip(entries, axes_of(value), strict=True):
-        placed[axis] = entry
-    return placed
-
-
 @handles("Pad")
 def _pad(reader: Reader, node: NodeView) -> Value:
     node.require("mode", ("constant",), "constant")
@@ -147,133 +130,19 @@ def _pad(reader: Reader, node: NodeView) -> Value:
         else float(node.attributes.get("value", 0.0))
     )
     rank = len(line.shape) + 1
-    if node.has(3) or len(pads) != 2 * rank or fill != 0 or pads[0] or pads[rank]:
-        raise UnsupportedModel(
-            f"{node.label}: pads {pads} with {fill:g}; supported is padding of a sample's axes with 0"
-        )
-    pairs = [(pads[i], pads[rank + i]) for i in range(1, rank)]
-    grown = [max(0, b) for pair in pairs for b in pair]
-    widths = _in_graph_order(line, list(zip(grown[::2], grown[1::2], strict=True)))
-    if widths[-1] != (0, 0):
-        line = in_file_order(reader, line, node)
-        widths = list(zip(grown[::2], grown[1::2], strict=True))
-    line = shapes.pad_zeros(reader.walk, reader.walk.settled(line, node.site), widths, node.site)
-    cuts = _in_graph_order(line, [(max(0, -a), max(0, -b)) for a, b in pairs])
-    return shapes.crop(reader.walk, line, cuts, node.site)
-
-
-@handles("Slice")
-def _slice(reader: Reader, node: NodeView) -> Value:
-    value = node.value(0)
-    rank = value.values.ndim if isinstance(value, Constant) else len(value.shape) + 1
-    if len(node.operands) > 1:
-        starts, stops = node.numbers(1, "the starts"), node.numbers(2, "the ends")
-        axes = node.numbers(3, "the axes") if node.has(3) else list(range(len(starts)))
-        steps = node.numbers(4, "the steps") if node.has(4) else [1] * len(starts)
-    else:
-        starts, stops = ([int(v) for v in node.attributes[k]] for k in ("starts", "ends"))
-        axes, steps = [int(v) for v in node.attributes.get("axes", range(len(starts)))], [1] * len(starts)
-    sizes = value.values.shape if isinstance(value, Constant) else (1, *file_shape(value))
-    ranges = [range(size) for size in sizes]
-    for start, stop, axis, step in zip(starts, stops, axes, steps, strict=True):
-        place = axis + rank if axis < 0 else axis
-        ranges[place] = range(sizes[place])[start:stop:step]
-    if isinstance(value, Constant):
-        return _picked(value, [slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in ranges])
-    if len(ranges[0]) != 1:
-        raise UnsupportedModel(f"{node.label}: cuts the batch; supported are the axes of a sample")
-    return _cut(reader, value, ranges[1:], node)
-
-
-def _picked(value: Constant, index: Sequence[slice]) -> Constant:
-    def pick(array: np.ndarray | None) -> np.ndarray | None:
-        return None if array is None else np.broadcast_to(array, value.values.shape)[tuple(index)]
-
-    scale = value.scale if value.scale is None or value.scale.size == 1 else pick(value.scale)
-    return Constant(value.values[tuple(index)], pick(value.integers), scale)
-
-
-def _cut(reader: Reader, value: Line | RealInput, ranges: Sequence[range], node: NodeView) -> Line | RealInput:
-    if any(r.step < 0 or len(r) == 0 for r in ranges):
-        raise UnsupportedModel(
-            f"{node.label}: cuts out {[list(r)[:3] for r in ranges]}; supported are rising, non-empty ranges"
-        )
-    placed = _in_graph_order(value, ranges)
-    site = node.site
-    return shapes.cut(
-        reader.walk, value, [r.start for r in placed], [r[-1] + 1 for r in placed], [r.step for r in placed], site
-    )
-
-
-@handles("Split")
-def _split(reader: Reader, node: NodeView) -> Result:
-    value = node.value(0)
-    if isinstance(value, Constant):
-        raise UnsupportedModel(f"{node.label}: splits a constant; supported are computed tensors")
-    axis = sample_axis(node.integer("axis", 0), value, node)
-    size = file_shape(value)[axis]
-    lengths = node.numbers(1, "the lengths") if node.has(1) else [int(v) for v in node.attributes.get("split", [])]
-    if not lengths:
-        each = -(-size // len(node.outputs))
-        lengths = [min(each, size - i * each) for i in range(len(node.outputs))]
-    parts, start = [], 0
-    for number, length in enumerate(lengths):
-        ranges = [range(s) for s in file_shape(value)]
-        ranges[axis] = range(start, start + length)
-        part = replace(node, site=node.site.inner(str(number)))
-        parts.append(_cut(reader, value, ranges, part))
-        start += length
-    return tuple(parts)
-
-
-@handles("Gather")
-def _gather(reader: Reader, node: NodeView) -> Value:
-    value, index = node.value(0), node.constant(1, "the index").values
-    axis = node.integer("axis", 0)
-    if isinstance(value, Constant):
-        return Constant(np.take(value.values, index.astype(np.int64), axis=axis))
-    place = sample_axis(axis, value, node)
-    shape = file_shape(value)
-    wanted = [int(v) + (shape[place] if v < 0 else 0) for v in index.reshape(-1)]
-    step = wanted[1] - wanted[0] if len(wanted) > 1 else 1
-    if (
-        step < 1
-        or wanted != list(range(wanted[0], wanted[-1] + 1, step))
-        or wanted[-1] >= shape[place]
-        or wanted[0] < 0
-    ):
-        raise UnsupportedModel(
-            f"{node.label}: picks elements {wanted[:8]}; supported are rising ones at equal distances"
-        )
-    ranges = [range(s) for s in shape]
-    ranges[place] = range(wanted[0], wanted[-1] + 1, step)
-    result = _cut(reader, value, ranges, node)
-    if index.ndim == 0:
-        return _reshaped(
-            reader,
-            result,
-            tuple(s for i, s in enumerate(shape) if i != place),
-            replace(node, site=node.site.inner("shape")),
-        )
-    return result
-
-
-@handles("Concat")
-def _concat(reader: Reader, node: NodeView) -> Value:
-    values = [node.value(i) for i in range(len(node.operands))]
-    axis = node.integer("axis", 0)
-    if all(isinstance(value, Constant) for value in values):
-        return Constant(np.concatenate([value.values for value in values], axis=axis))  # type: ignore[union-attr]
-    first = next(value for value in values if not isinstance(value, Constant))
-    base = reader.line(first, node)
-    lines = []
-    for value in values:
-        line = (
-            constant_line(reader, base, value.values, node) if isinstance(value, Constant) else reader.line(value, node)
-        )
-        lines.append(laid_out(reader, line, axes_of(base), node))
-    place = axes_of(base)[sample_axis(axis, base, node)]
-    return elementwise.concatenate(reader.walk, lines, place, node.site)
+    axes = [a + rank if a < 0 else a for a in node.numbers(3, "the axes")] if node.has(3) else list(range(rank))
+    if len(pads) != 2 * len(axes) or not all(0 <= a < rank for a in axes):
+        raise UnsupportedModel(f"{node.label}: pads {pads} along axes {axes} of a tensor with {rank} axes")
+    pairs = [(0, 0)] * rank
+    for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+        pairs[axis] = (before, after)
+    if pairs[0] != (0, 0):
+        raise UnsupportedModel(f"{node.label}: pads the batch with {pairs[0]}; supported are the axes of a sample")
+    # Negative pads cut off.
+    widths = in_graph_order(line, [(max(0, a), max(0, b)) for a, b in pairs[1:]])
+    cuts = in_graph_order(line, [(max(0, -a), max(0, -b)) for a, b in pairs[1:]])
+    line = shapes.crop(reader.walk, reader.walk.settled(line, node.site), cuts, node.site.inner("crop"))
+    return shapes.pad_zeros(reader.walk, line, widths, node.site, Fraction(fill))
 
 
 @handles("Resize", "Upsample")
@@ -281,22 +150,14 @@ def _resize(reader: Reader, node: NodeView) -> Value:
     """Nearest neighbour by whole factors."""
     line = reader.line(node.value(0), node)
     node.require("mode", ("nearest",), "nearest")
-    before = (1, *file_shape(line))
-    if node.kind == "Resize" and node.has(3):
-        after = node.numbers(3, "the sizes")
-        factors = [a / b for a, b in zip(after, before, strict=True)]
-    else:
-        index = 1 if node.kind == "Upsample" else 2
-        factors = (
-            [float(v) for v in node.constant(index, "the scales").values]
-            if node.has(index)
-            else node.attributes["scales"]
-        )
+    factors = _factors(line, node)
     if any(f != int(f) or f < 1 for f in factors) or factors[0] != 1:
-        raise UnsupportedModel(f"{node.label}: by {factors}; supported are whole factors")
+        raise UnsupportedModel(f"{node.label}: by {factors}; supported are whole factors from 1, and 1 for the batch")
     if node.kind == "Resize" and set(factors) != {1}:
-        transform = node.attributes.get("coordinate_transformation_mode", "half_pixel")
-        nearest = node.attributes.get("nearest_mode", "round_prefer_floor")
+        # Before version 11 there is one way only, that of 'asymmetric' and 'floor'.
+        is_old = reader.opset < 11
+        transform = node.attributes.get("coordinate_transformation_mode", "asymmetric" if is_old else "half_pixel")
+        nearest = node.attributes.get("nearest_mode", "floor" if is_old else "round_prefer_floor")
         if (transform, nearest) not in (
             ("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"),
             ("pytorch_half_pixel", "round_prefer_floor"), ("pytorch_half_pixel", "round_prefer_ceil"),
@@ -304,18 +165,32 @@ def _resize(reader: Reader, node: NodeView) -> Value:
             raise UnsupportedModel(
                 f"{node.label}: {transform} with {nearest}; supported is what repeats every element equally often"
             )
-    placed = _in_graph_order(line, [int(f) for f in factors[1:]])
+        if transform == "pytorch_half_pixel" and any(
+            size * f == 1 for size, f in zip(file_shape(line), factors[1:], strict=True) if f > 1
+        ):
+            raise UnsupportedModel(f"{node.label}: makes an axis of one element; supported are larger ones")
+    placed = in_graph_order(line, [int(f) for f in factors[1:]])
     return shapes.upsample(reader.walk, line, tuple(placed), node.site)
 
 
-@handles("Max", "Min")
-def _bound(reader: Reader, node: NodeView) -> Value:
-    """With a constant: a clip."""
-    values = [node.value(i) for i in range(len(node.operands))]
-    constants = [v for v in values if isinstance(v, Constant)]
-    if len(values) != 2 or len(constants) != 1 or constants[0].values.size != 1:
-        raise UnsupportedModel(f"{node.label}: supported is the larger or smaller of a tensor and one constant")
-    line = reader.line(next(v for v in values if not isinstance(v, Constant)), node)
-    bound = Fraction(float(constants[0].values.reshape(-1)[0]))
-    clip = Clip(bound, None) if node.kind == "Max" else Clip(None, bound)
-    return replace(line, functions=(*line.functions, clip))
+def _factors(line: Line, node: NodeView) -> list[float]:
+    """By how much each axis grows, the batch first."""
+    before = [1, *file_shape(line)]
+    rank = len(before)
+    axes = [int(a) % rank for a in node.attributes.get("axes", range(rank))]
+    # Upsample and the first Resize have the scales as their second operand; later ones a region before them.
+    index = 1 if node.kind == "Upsample" or len(node.operands) == 2 else 2
+    if node.kind == "Resize" and node.has(3):
+        sizes = node.numbers(3, "the sizes")
+        given = [after / before[axis] for after, axis in zip(sizes, axes, strict=False)]
+        given += [0.0] * (len(sizes) - len(given))
+    elif node.has(index):
+        given = [float(v) for v in node.constant(index, "the scales").values.reshape(-1)]
+    else:
+        given = [float(v) for v in node.attributes.get("scales", ())]
+    if len(given) != len(axes):
+        raise UnsupportedModel(f"{node.label}: scales {given} for axes {axes} of a tensor with {rank} axes")
+    factors = [1.0] * rank
+    for axis, factor in zip(axes, given, strict=True):
+        factors[axis] = factor
+    return factors

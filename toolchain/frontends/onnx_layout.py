@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which order an ONNX file's input has its axes: the graph has the channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from toolchain.frontends.onnx_nodes.reader import channels_first
+
+#: Operations whose samples have the channels first.
+_CHANNELS_FIRST = frozenset((
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "QLinearConv", "ConvInteger",
+    "QLinearAveragePool", "QLinearGlobalAveragePool", "BatchNormalization", "InstanceNormalization", "DepthToSpace",
+))  # fmt: skip
+#: The domain and the operations that have them last.
+CHANNELS_LAST_DOMAIN = "qonnx.custom_op.channels_last"
+_CHANNELS_LAST = frozenset(("MaxPoolNHWC",))
+#: Operations that work element by element, whatever the axes are.
+_NEUTRAL = frozenset((
+    "Quant", "IntQuant", "BipolarQuant", "Trunc", "QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Relu", "LeakyRelu",
+    "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Add", "Sub", "Mul", "Div", "Neg", "Dropout", "MultiThreshold",
+    "Sum", "Mean", "Min", "Max", "Abs", "Elu",
+))  # fmt: skip
+
+
+def input_axes(name: str, rank: int, consumers: Mapping[str, Sequence[Any]]) -> tuple[int, ...]:
+    """Axis i of the file's sample is axis ``result[i]`` of the graph's tensor; () for the same order.
+
+    That is the order in which the first operation that is bound to one wants it, so that nothing has to be turned on the way.
+    rank: axes of a sample. consumers: the nodes that read each tensor.
+    """
+    if rank not in (2, 3):
+        return ()
+    waiting: list[tuple[str, tuple[int, ...]]] = [(name, tuple(range(rank)))]
+    seen = {name}
+    while waiting:
+        tensor, order = waiting.pop(0)  # axis j of the tensor is the input's axis order[j]
+        for node in consumers.get(tensor, ()):
+            if node is None:
+                continue
+            if node.op_type == "Transpose":
+                moved = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), tuple(range(rank, -1, -1)))
+                if len(moved) != rank + 1 or moved[0] != 0:
+                    return ()
+                following = tuple(order[axis - 1] for axis in moved[1:])
+            elif node.domain == CHANNELS_LAST_DOMAIN or node.op_type in _CHANNELS_LAST:
+                return _wanted(order, tuple(range(rank)))
+            elif node.op_type in _CHANNELS_FIRST:
+                return _wanted(order, channels_first(rank))
+            elif node.op_type in _NEUTRAL:
+                following = order
+            else:
+                return ()
+            for output in node.output:
+                if output and output not in seen:
+                    seen.add(output)
+                    waiting.append((output, following))
+    return ()
+
+
+def _wanted(order: tuple[int, ...], places: tuple[int, ...]) -> tuple[int, ...]:
+    axes = [0] * len(order)
+    for place, axis in zip(places, order, strict=True):
+        axes[axis] = place
+    return () if axes == list(range(len(axes))) else tuple(axes)
