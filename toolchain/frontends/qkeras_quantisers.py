@@ -33,7 +33,7 @@ from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.functions import Curve, HalfLine, Leaky
 from toolchain.frontends.exact.quantiser import Quantiser, bipolar
 from toolchain.frontends.exact.requantise import count_reached, requantise
-from toolchain.frontends.exact.tabulate import tabulate
+from toolchain.frontends.exact.tabulate import MAXIMUM_TABLE_BITS, tabulate
 from toolchain.frontends.exact.values import ONE, ZERO, Fractions, Line, RealInput, Site, compact, fractions_of
 from toolchain.frontends.qkeras_layers.float32 import require_exact, require_reach
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value
@@ -177,6 +177,8 @@ def _tabulated(walk: KerasWalk, value: Line | RealInput, quantiser: Any, site: S
             allowed = "one number for all channels of a curve"
             refuse(site.label, type(quantiser).__name__, name, getattr(quantiser, name), allowed)
     require_exact(walk, replace(walk.emitted(line, site), functions=()))
+    # One table for all channels, where a bias is what they differ in.
+    line = walk.evened(line, site, bits=MAXIMUM_TABLE_BITS - 1)
     return tabulate(walk, line, framework_function(quantiser), None, site)
 
 

@@ -12,22 +12,14 @@ from toolchain.frontends.exact.shapes import crop, pad_zeros, reshape, transpose
 from toolchain.frontends.exact.values import Line, RealInput, Site
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value, handles, last_channels
 
-#: Fraction bits that a bias may add before the channels are moved.
-_BIAS_BITS = 16
-
 
 def _even(walk: KerasWalk, value: Value, site: Site) -> Line | RealInput:
-    """The value with what differs from channel to channel brought into its integers, where that takes few bits.
+    """The value; where its channels differ by a bias only, with that in its integers.
 
     Channels may become other axes: a bias a channel would become one for each element.
     """
     moved = walk.moved(value, site)
-    if isinstance(moved, RealInput) or moved.is_uniform:
-        return moved
-    line = walk.emitted(moved, site)
-    if line.functions or len(set(line.scale)) > 1:
-        return line
-    return walk.with_bias(line, _BIAS_BITS, site) or line
+    return moved if isinstance(moved, RealInput) else walk.evened(moved, site)
 
 
 @handles("Flatten", "data_format")

@@ -17,6 +17,9 @@ from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.qkeras_network import Call
 from toolchain.frontends.qkeras_runtime import import_qkeras, import_tf_keras
 
+#: Fraction bits that a bias may add where channels shall not differ.
+_BIAS_BITS = 12
+
 
 @dataclass(frozen=True)
 class OnHost:
@@ -59,6 +62,17 @@ class KerasWalk(Walk):
 
     def line(self, value: Any, site: Site) -> Line:
         return super().line(self.moved(value, site), site)
+
+    def evened(self, line: Line, site: Site, *, bits: int | None = None) -> Line:
+        """The line; where its channels differ by a bias only, with that in its integers if it takes few bits there.
+
+        bits: the widest integers that may come of it.
+        """
+        line = self.emitted(line, site)
+        if line.is_uniform or line.functions or len(set(line.scale)) > 1:
+            return line
+        extra = _BIAS_BITS if bits is None else min(_BIAS_BITS, bits - self.element(line).width)
+        return (self.with_bias(line, extra, site) if extra >= 0 else None) or line
 
     def moved(self, value: Value, site: Site) -> Line | RealInput:
         """`value` on its way to hardware, for a layer that comes after it."""
