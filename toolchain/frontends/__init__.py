@@ -31,7 +31,7 @@ __all__ = [
     "read_model_folder",
 ]  # fmt: skip
 
-KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
+KERAS_SUFFIXES = (".h5", ".hdf5", ".keras", ".json")
 QONNX_SUFFIXES = (".onnx",)
 
 #: Called with a short text when a step of loading begins.
@@ -45,7 +45,8 @@ class LoadedModel:
     framework: e.g. 'qkeras 0.9.0'; '' for a graph file.
     files: the files that define the model, for hashing; () for an object in memory.
     run: the framework's own forward: real inputs (samples, *input shape) -> real values of the graph's output, float32 or
-        float64; None for a graph file. Where a softmax stays on the host these are the logits.
+        float64; None for a graph file. Where a softmax stays on the host these are the logits. For several inputs or outputs
+        see `ImportedModel`.
     folder: what model.toml says, or None without one.
     quantises_input: whether the model rounds its real inputs itself. If not, framework and graph agree on inputs that lie
         on the steps of the declared input type only.
@@ -56,7 +57,7 @@ class LoadedModel:
     graph: Graph
     framework: str
     files: tuple[Path, ...]
-    run: Callable[[np.ndarray], np.ndarray] | None
+    run: Callable[[Any], Any] | None
     folder: ModelFolder | None = None
     quantises_input: bool = True
     sampled_input: SampledType | None = None
@@ -74,8 +75,9 @@ def load_model(
 ) -> LoadedModel:
     """Read a model and convert it to the integer graph.
 
-    source: a file (.h5, .hdf5, .keras, .onnx, or a graph file), a SavedModel folder, a folder with model.toml, the
-        name of a bundled model, or a framework's object (tf_keras model, torch module of Brevitas layers).
+    source: a file (.h5, .hdf5, .keras, .onnx, an architecture in .json with its weights beside it, or a graph file), a
+        SavedModel folder, a folder with model.toml, the name of a bundled model, or a framework's object (tf_keras model, torch
+        module of Brevitas layers).
     input_type: the inputs' type in hardware, for a model that does not quantise its own inputs: 'fixed<16,6>', 'uint8',
         'uint8*1/255' (whole numbers and the real value of one), each with ' saturate' after it where values beyond the type
         become its ends instead of being refused. Where it is left out, [input] type in model.toml counts.
@@ -83,18 +85,21 @@ def load_model(
         type they say what that does to them. input_bits: the widest type that may be chosen (16 where left out); see
         `toolchain.frontends.input_samples.choose_input_type` for the rule.
     input_shape: for a torch module, which does not know it: the shape of one sample.
-    weights: a checkpoint of tensors to load into a framework's object before it is converted.
+    weights: a checkpoint of tensors to load into a framework's object, or a Keras file of weights for the model in another
+        Keras file, before it is converted.
     Raises InputError, UnsupportedModel or UsageError with what is wrong, where, and what to do.
     """
     report = progress or (lambda step: None)
     input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
     if not isinstance(source, (str, os.PathLike)):
         return replace(_load_object(source, input_type, input_shape, weights, report), sampled_input=sampled)
-    if weights is not None or input_shape is not None:
-        option = "weights" if weights is not None else "input_shape"
-        raise UsageError(f"{option} belongs to a framework's object; {source} is a file, which holds its own")
+    if input_shape is not None:
+        raise UsageError(f"input_shape belongs to a framework's object; {source} is a file, which holds its own")
     file, folder = locate(source)
-    files = model_files(source)
+    is_keras = file.is_dir() or file.suffix.lower() in KERAS_SUFFIXES
+    if weights is not None and not is_keras:
+        raise UsageError(f"weights belongs to Keras files and to a framework's object; {source} holds its own")
+    files = model_files(source, weights)
     real_range = declared_range(folder)
     if input_type is None and folder is not None:
         input_type = folder.input_type or None
@@ -104,11 +109,11 @@ def load_model(
             raise UsageError(f"{file}: a graph file already says its input type; leave input_type out")
         graph = load_graph(file)
         return LoadedModel(folder.name if folder else graph.name, graph, "", files, None, folder)
-    if file.is_dir() or suffix in KERAS_SUFFIXES:
+    if is_keras:
         report("starting TensorFlow and QKeras")
         from toolchain.frontends import qkeras
 
-        imported = qkeras.import_file(file, input_type=input_type, input_range=real_range)
+        imported = qkeras.import_file(file, input_type=input_type, input_range=real_range, weights=weights)
     elif suffix in QONNX_SUFFIXES:
         report("reading QONNX")
         from toolchain.frontends import qonnx

@@ -207,13 +207,20 @@ def _folder_naming(file: Path) -> ModelFolder | None:
     return folder if folder.file.resolve() == file.resolve() else None
 
 
-def model_files(source: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """The files whose content decides what `load_model(source)` returns, sorted; for hashing. Vectors are not among them.
+def model_files(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
+    """The files whose content decides what `load_model(source, weights=weights)` returns; for hashing. Vectors are not among
+    them.
 
     Raises InputError like `locate`.
     """
     file, folder = locate(source)
     files = sorted(entry for entry in file.rglob("*") if entry.is_file()) if file.is_dir() else [file]
+    if weights is None and file.suffix.lower() == ".json":
+        from toolchain.frontends.qkeras_file import weights_beside
+
+        weights = weights_beside(file)
+    if weights is not None:
+        files.append(Path(weights))
     if folder is not None:
         files.append(folder.toml)
     return tuple(files)
