@@ -53,8 +53,14 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Write the r
 
 
 def _input_options(command: Any) -> Any:
-    """The options that say what type a real input has in hardware, where the model does not quantise it."""
+    """The options that say what the model file leaves open: its weights, and what type a real input has in hardware."""
     for option in (
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Weights for a Keras model (.h5, .keras). Default: those in its file; of NAME.json, NAME_weights.h5 beside it.",
+        ),
         click.option(
             "--input-bits",
             type=click.IntRange(2, 32),
@@ -135,7 +141,7 @@ def _input_options(command: Any) -> Any:
 def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_measure: bool, **options: Any) -> None:
     """Build hardware for MODEL and verify it at every step.
 
-    MODEL is a model file (.h5, .keras, .onnx, .bitwright), a folder with a model.toml, or the name of a bundled model.
+    MODEL is a model file (.h5, .keras, .json with weights, .onnx, .bitwright), a folder with a model.toml, or the name of a bundled model.
     Finished stages are kept in DIR: the same command again resumes, or returns at once if nothing has changed.
     DIR/report.html is the page to look at, DIR/report.json the same for programs.
     """

@@ -37,7 +37,7 @@ def build_hardware(
 
     model: a model file, a folder with a model.toml, the name of a bundled model, or what `toolchain.load_model` returned.
     out: the build's folder; finished stages in it are reused.
-    options: board, part, backend ('rtl', 'hls4ml'), until ('graph', 'hls', 'rtl', 'netlist', 'bitstream'), vectors (.npz),
+    options: board, part, backend ('rtl', 'hls4ml'), until ('graph', 'hls', 'rtl', 'netlist', 'bitstream'), vectors (.npz), weights,
         input_type, input_samples, input_bits, output ('auto', 'class', 'logits'), cycles_per_frame, clock_mhz, bulk_vectors,
         skip_rungs, measure; as in `bitwright build --help`.
     Raises ToolchainError (see toolchain.errors); Mismatch if anything differs from the interpreter.

@@ -26,6 +26,7 @@ def evaluate(
     input_type: str | None = None,
     input_samples: Any = None,
     input_bits: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run the interpreter on the array `x` of an .npz file and, if `out` is given, write the results there.
@@ -35,7 +36,7 @@ def evaluate(
     The result file holds, for a network with one output: `y` (float64, real values), `y_integer` (int64; decimal text past
     63 bits), `y_type` (text such as 'fixed<14,5>'), `y_scale` and `y_offset`; with several outputs each name is
     followed by '_' and the output's name. `y_true` and `y_class` are there where the vectors have labels.
-    input_type, input_samples, input_bits: as for `toolchain.load_model`.
+    input_type, input_samples, input_bits, weights: as for `toolchain.load_model`.
     Returns a summary: vectors, graph_digest, types, accuracy, saturated_inputs, host_functions, input (what is known of the
     input's type from samples of it, as text, or None), and the arrays themselves
     under 'arrays' if `out` is None.
@@ -44,7 +45,12 @@ def evaluate(
     given = load_vectors(vectors)
     target = _writable(out)
     progress.started("load", "the framework and the model")
-    loaded = model if hasattr(model, "graph") else _load(model, input_type, input_samples, input_bits)
+    loaded = model
+    if not hasattr(model, "graph"):
+        named = Path(weights) if weights is not None else None
+        loaded = load_model(
+            model, input_type=input_type, input_samples=input_samples, input_bits=input_bits, weights=named
+        )
     graph: Graph = loaded.graph
     progress.finished("load")
     progress.started("evaluate", f"{len(given.x)} vectors")
@@ -85,10 +91,6 @@ def evaluate(
     else:
         _write(target, arrays)
     return summary
-
-
-def _load(model: Any, input_type: str | None, input_samples: Any, input_bits: int | None) -> Any:
-    return load_model(model, input_type=input_type, input_samples=input_samples, input_bits=input_bits)
 
 
 def _per_channel(output: Output, values: tuple[float, ...]) -> np.ndarray:

@@ -17,7 +17,7 @@ from toolchain.frontends.model_folder import load_vectors
 from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_inputs, real_values, save_graph
 from toolchain.ir.operation import storage_dtype
 from toolchain.pipeline.request import Request
-from toolchain.report.describe import confusion_matrix
+from toolchain.report.describe import confusion_matrix, quantisation_note
 from toolchain.verify.vectors import random_vectors
 
 _FRAMEWORKS = ("numpy", "qkeras", "tensorflow", "tf-keras", "brevitas", "torch", "qonnx", "onnx", "onnxruntime")
@@ -70,7 +70,8 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         from toolchain.frontends import load_model
 
         say("loading the framework and the model")
-        loaded = load_model(request.folder.path if request.folder else request.source, input_type=request.input_type)
+        origin = request.folder.path if request.folder else request.source
+        loaded = load_model(origin, input_type=request.input_type, weights=request.weights)
     graph: Graph = loaded.graph
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise InputError(
@@ -82,7 +83,9 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         )
     save_graph(graph, work / "graph.bitwright")
     sampled = request.sampled_input or loaded.sampled_input
+    quantisation = dict(loaded.quantisation)
     notes = [_sentence(str(sampled))] if sampled else []
+    notes += [quantisation_note(quantisation)] if quantisation else []
     try:
         from toolchain.ir.export_qonnx import export_qonnx
 
@@ -121,6 +124,7 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         "checks": checks,
         "notes": notes,
         "saturated": saturated,
+        "quantisation": quantisation,
         **_accuracy(graph, x_integers, y_true, request),
     }
 

@@ -28,12 +28,13 @@ def inspect_model(
     input_type: str | None = None,
     input_samples: Any = None,
     input_bits: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """The figures of a model's integer graph; with `out` also its picture and files in that folder.
 
     model: a path or name as for `toolchain.load_model`, or the LoadedModel it returned.
-    input_type, input_samples, input_bits: as for `toolchain.load_model`.
+    input_type, input_samples, input_bits, weights: as for `toolchain.load_model`.
     out: a folder, made if it is not there; gets graph.svg, graph.qonnx.onnx, graph.bitwright and inspect.json (what `to_json`
         of the result gives). Each file is written whole or not at all; one that this model cannot have is named in `notes`,
         and an older one of its name is removed.
@@ -44,7 +45,10 @@ def inspect_model(
     progress.started("load", "the framework and the model")
     loaded = model
     if not hasattr(model, "graph"):
-        loaded = load_model(model, input_type=input_type, input_samples=input_samples, input_bits=input_bits)
+        named = Path(weights) if weights is not None else None
+        loaded = load_model(
+            model, input_type=input_type, input_samples=input_samples, input_bits=input_bits, weights=named
+        )
     progress.finished("load")
     inspection = inspect_graph(loaded.graph, model=loaded.name, framework=loaded.framework)
     if loaded.sampled_input:

@@ -35,7 +35,7 @@ DEFAULT_CLOCK_MHZ = 100.0
 class Request:
     """A checked build request.
 
-    source: the model file; folder: its model.toml, if it has one. vectors: the file of inputs and labels, or None.
+    source: the model file; folder: its model.toml, if it has one. weights: a file of weights for it, or None. vectors: the file of inputs and labels, or None.
     sampled_input: what is known of the input's type from samples of it. output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
     """
 
@@ -47,6 +47,7 @@ class Request:
     backend: str
     until: Stage
     vectors: Path | None
+    weights: Path | None
     input_type: str | None
     sampled_input: SampledType | None
     output: str
@@ -68,6 +69,7 @@ def make_request(
     backend: str = "rtl",
     until: str | None = None,
     vectors: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
     input_type: str | None = None,
     input_samples: str | os.PathLike[str] | None = None,
     input_bits: int | None = None,
@@ -100,13 +102,14 @@ def make_request(
     chosen = Path(vectors) if vectors is not None else folder.vectors if folder else None
     return Request(
         source=file,
-        files=model_files(model),
+        files=model_files(model, weights),
         folder=folder,
         out=Path(out),
         target=target,
         backend=backend,
         until=last,
         vectors=chosen,
+        weights=Path(weights) if weights is not None else None,
         input_type=input_type,
         sampled_input=sampled,
         output=output,
