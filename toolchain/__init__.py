@@ -19,6 +19,8 @@ _PUBLIC = {
     "build_hardware": "toolchain.pipeline",
     "evaluate": "toolchain.pipeline",
     "load_model": "toolchain.frontends",
+    "quantise": "toolchain.frontends.post_training",
+    "Calibration": "toolchain.frontends.post_training",
     "Graph": "toolchain.ir",
     "interpret": "toolchain.ir",
     "load_graph": "toolchain.ir",
@@ -26,11 +28,14 @@ _PUBLIC = {
 }
 
 __all__ = [  # the names of _PUBLIC, spelled out for tools that read this file
-    "Graph", "__version__", "build_hardware", "evaluate", "interpret", "load_graph", "load_model", "save_graph",
+    "Calibration", "Graph", "__version__", "build_hardware", "evaluate", "interpret", "load_graph", "load_model", "quantise",
+    "save_graph",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from toolchain.frontends import load_model as load_model
+    from toolchain.frontends.post_training import Calibration as Calibration
+    from toolchain.frontends.post_training import quantise as quantise
     from toolchain.ir import Graph as Graph
     from toolchain.ir import interpret as interpret
     from toolchain.ir import load_graph as load_graph

@@ -40,6 +40,7 @@ def _examples(*lines: str) -> str:
         "bitwright build my_model.h5 --until rtl --out build/mine      RTL, verified in simulation",
         "bitwright evaluate my_model.onnx --vectors v.npz --out y.npz  what the integer graph computes",
         "bitwright inspect my_model.h5 --out build/look                the integer graph: table, picture, file for Netron",
+        "bitwright quantise float.onnx --calibration x.npz --out build/q  a plain float model, quantised after training",
         "bitwright doctor                                              which tools are there, and what is lost without them",
     ),
 )
@@ -157,6 +158,91 @@ def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_m
     from toolchain.report.terminal import print_report
 
     print_report(result.folder)
+
+
+@bitwright.command(
+    epilog=_examples(
+        "bitwright quantise float.onnx --calibration train.npz --vectors test.npz --out build/q8",
+        "bitwright quantise float.keras --calibration train.npz --weight-bits 4 --per-channel --bias-correction --out build/q4",
+        "bitwright quantise float.onnx --calibration train.npz --input-type 'uint8*1/255' --out build/pixels",
+        "bitwright build build/q8 --board ulx3s-85f --out build/hardware            the folder is a MODEL like any other",
+    )
+)
+@_model_argument
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Model folder to write.")
+@click.option(
+    "--calibration",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Inputs x that ranges are found from, some hundred of them.",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Held-out inputs x and labels y_true for the accuracy before and after. Default: the calibration file's.",
+)
+@click.option(
+    "--weight-bits", type=click.IntRange(2, 16), default=8, show_default=True, metavar="N", help="Bits of weights."
+)
+@click.option(
+    "--activation-bits", type=click.IntRange(2, 16), default=8, show_default=True, metavar="N", help="Of activations."
+)
+@click.option(
+    "--input-bits",
+    type=click.IntRange(2, 16),
+    metavar="N",
+    help="Of the input. Default: 8, or --activation-bits if more.",
+)
+@click.option("--input-type", metavar="TYPE", help="Type of the input instead, as for build: 'uint8*1/255'.")
+@click.option(
+    "--per-channel/--per-tensor",
+    default=False,
+    help="A step for each output of a layer, or one for all. Default: one. The last layer always has one.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["mse", "minmax", "percentile", "entropy"]),
+    default="mse",
+    show_default=True,
+    help="How ranges are found. mse: the least squared error; minmax: nothing clipped; percentile, entropy: ONNX Runtime's.",
+)
+@click.option(
+    "--percentile",
+    type=click.FloatRange(50, 100),
+    default=99.99,
+    show_default=True,
+    metavar="F",
+    help="Share of values that stays inside, for that method.",
+)
+@click.option(
+    "--steps",
+    type=click.Choice(["power-of-two", "any"]),
+    default="power-of-two",
+    show_default=True,
+    help="Steps of powers of two make requantising a shift; any makes it a table of thresholds or a multiplication.",
+)
+@click.option("--bias-correction", is_flag=True, help="Let biases absorb the mean error of each channel.")
+@_json_option
+def quantise(model: str, out: Path, calibration: Path, steps: str, as_json: bool, **options: Any) -> None:
+    """Quantise a float MODEL after its training, from samples of its inputs.
+
+    MODEL is a plain float network: an ONNX file, a Keras file (.keras, .h5), a SavedModel folder, or a folder with a model.toml.
+    Torch modules are quantised in Python (toolchain.quantise) or exported to ONNX first. DIR gets the quantised model.onnx,
+    model.toml, quantisation.json (what became of each tensor) and the held-out vectors, and is a MODEL for every other command.
+    """
+    from toolchain.pipeline.quantisation import Calibration, quantise_model
+
+    settings = Calibration(calibration, power_of_two=steps == "power-of-two", **options)
+    with _progress() as progress:
+        result = quantise_model(model, settings, out=out, progress=progress)
+    if as_json:
+        _print_json(result.record)
+        return
+    from toolchain.report.quantisation_table import print_quantisation
+
+    print_quantisation(result.record, out)
 
 
 @bitwright.command(epilog=_examples("bitwright evaluate digits --vectors models/digits/vectors.npz --out y.npz"))

@@ -36,7 +36,7 @@ def graph_file(tmp_path: Path) -> Path:
 def test_help_names_every_command_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "--help")
     assert status == 0
-    for command in ("build", "evaluate", "inspect", "compare", "boards", "doctor"):
+    for command in ("build", "quantise", "evaluate", "inspect", "compare", "boards", "doctor"):
         assert f"\n  {command} " in out
         assert run(capsys, command, "--help")[0] == 0
     assert "bitwright build digits --board ulx3s-85f" in out

@@ -68,7 +68,7 @@ def test_the_least_model_toml(tmp_path: Path) -> None:
         ("minimum = -1\n", "", "[input] minimum must be a finite number, found nothing"),
         ("maximum = 1.5", "maximum = nan", "[input] maximum must be a finite number, found nan"),
         ("maximum = 1.5", "maximum = -1.0", "[input] minimum must be below maximum, found -1 and -1"),
-        ("[data]", "[datum]", "unknown table [datum]; allowed: [model], [input], [data]"),
+        ("[data]", "[datum]", "unknown table [datum]; allowed: [model], [input], [data], [quantisation]"),
         (
             'description = "a model"',
             "descripton = 'a'",

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from toolchain.frontends.model_folder import (
 )
 from toolchain.ir import Graph, load_graph
 from toolchain.ir.serialise import SUFFIX as GRAPH_SUFFIX
+
+if TYPE_CHECKING:
+    from toolchain.frontends.post_training import Calibration, QuantisedModel
 
 __all__ = [
     "LoadedModel", "ModelFolder", "Vectors", "bundled_models", "load_model", "load_vectors", "model_files",
@@ -51,6 +54,7 @@ class LoadedModel:
     quantises_input: whether the model rounds its real inputs itself. If not, framework and graph agree on inputs that lie
         on the steps of the declared input type only.
     sampled_input: the input's type and what it does to the samples that were given for it, or None.
+    quantisation: what post-training quantisation did and what it cost, as in model.toml; {} for other models.
     """
 
     name: str
@@ -61,6 +65,7 @@ class LoadedModel:
     folder: ModelFolder | None = None
     quantises_input: bool = True
     sampled_input: SampledType | None = None
+    quantisation: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_model(
@@ -71,6 +76,7 @@ def load_model(
     input_bits: int | None = None,
     input_shape: tuple[int, ...] | None = None,
     weights: Path | None = None,
+    calibration: Calibration | None = None,
     progress: Progress | None = None,
 ) -> LoadedModel:
     """Read a model and convert it to the integer graph.
@@ -87,9 +93,23 @@ def load_model(
     input_shape: for a torch module, which does not know it: the shape of one sample.
     weights: a checkpoint of tensors to load into a framework's object, or a Keras file of weights for the model in another
         Keras file, before it is converted.
+    calibration: samples and settings (`toolchain.Calibration`) to quantise a plain float model with, which `source` is then.
     Raises InputError, UnsupportedModel or UsageError with what is wrong, where, and what to do.
     """
     report = progress or (lambda step: None)
+    if calibration is not None:
+        if (input_type, input_samples, input_bits) != (None, None, None):
+            raise UsageError("with calibration the input's type belongs into it: Calibration(..., input_type=...)")
+        from toolchain.frontends.post_training import quantise
+
+        quantised = quantise(
+            source,
+            calibration,
+            input_shape=input_shape,
+            weights=weights,
+            progress=lambda step, share: None if share else report(step),
+        )
+        return loaded_from(quantised)
     input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
     if not isinstance(source, (str, os.PathLike)):
         return replace(_load_object(source, input_type, input_shape, weights, report), sampled_input=sampled)
@@ -126,9 +146,19 @@ def load_model(
         )
     _check_class_names(folder, imported.graph)
     name = folder.name if folder else file.stem
+    done = folder.quantisation if folder else {}
     return LoadedModel(
-        name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled
+        name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled, done
     )
+
+
+def loaded_from(quantised: QuantisedModel) -> LoadedModel:
+    """What post-training quantisation gives as `load_model` does."""
+    imported, source = quantised.imported, quantised.source
+    return LoadedModel(
+        quantised.name, imported.graph, imported.framework, source.files, imported.run, source.folder,
+        imported.quantises_input, quantisation=quantised.summary,
+    )  # fmt: skip
 
 
 def _check_class_names(folder: ModelFolder | None, graph: Graph) -> None:

@@ -19,6 +19,9 @@ A model folder holds `model.toml`:
     [data]                              # optional: where the training data came from
     source = "..."
     licence = "..."
+
+    [quantisation]                      # what `bitwright quantise` did and what it cost; it writes this table itself
+    method = "mse"
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from __future__ import annotations
 import os
 import tomllib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,13 @@ MAXIMUM_VECTOR_BYTES = 4 << 30
 
 _MODEL_KEYS = {"name", "framework", "file", "vectors", "description", "class_names"}
 _TABLES = {"model": _MODEL_KEYS, "input": {"minimum", "maximum", "type"}, "data": {"source", "licence"}}
+#: What post-training quantisation says about itself, with the types of the entries.
+_QUANTISATION: dict[str, type | tuple[type, ...]] = {
+    "source": str, "method": str, "weight_bits": int, "activation_bits": int, "input": str, "weights": str, "steps": str,
+    "bias_correction": bool, "calibration_samples": int, "vectors": int, "vectors_are": str, "accuracy_before": (int, float),
+    "accuracy_after": (int, float), "agreement": (int, float), "signal_to_noise_db": (int, float),
+}  # fmt: skip
+_TABLES["quantisation"] = set(_QUANTISATION)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class ModelFolder:
     """What a folder's model.toml says. Paths are absolute or relative as the folder's path was.
 
     input_minimum, input_maximum: real values, both None or both set. input_type: as for `toolchain.load_model`, '' for none.
-    class_names: () where the file names none.
+    class_names: () where the file names none. quantisation: the table of that name, {} without one.
     """
 
     path: Path
@@ -65,6 +75,7 @@ class ModelFolder:
     input_type: str = ""
     data_source: str = ""
     data_licence: str = ""
+    quantisation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def toml(self) -> Path:
@@ -103,6 +114,7 @@ def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
         input_type=_input_type(toml, content.get("input", {})),
         data_source=_text(toml, content.get("data", {}), "data", "source"),
         data_licence=_text(toml, content.get("data", {}), "data", "licence"),
+        quantisation=_quantisation(toml, content.get("quantisation", {})),
     )
 
 
@@ -127,6 +139,16 @@ def _text(toml: Path, table: dict[str, Any], label: str, key: str, *, required: 
     if not isinstance(value, str) or (required and not value):
         raise InputError(f"{toml}: [{label}] {key} must be a{' non-empty' * required} text, found {value!r}")
     return value
+
+
+def _quantisation(toml: Path, table: dict[str, Any]) -> dict[str, Any]:
+    for key, value in table.items():
+        kind = _QUANTISATION[key]
+        fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        in_share = not key.startswith("accuracy") and key != "agreement"
+        if not fits or not (in_share or 0 <= value <= 1) or (isinstance(value, float) and not isfinite(value)):
+            raise InputError(f"{toml}: [quantisation] {key} is not what `bitwright quantise` writes, found {value!r}")
+    return dict(table)
 
 
 def _inside(toml: Path, key: str, relative: str) -> Path:

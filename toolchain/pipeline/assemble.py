@@ -41,6 +41,7 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         measurements=[*_fpga(context, facts), *_processors(facts)],
         artefacts=_artefacts(context, results),
         confusion_matrix=model.facts["confusion_matrix"],
+        quantisation=model.facts["quantisation"],
         checks=[*model.facts["checks"], *([facts["board"]["check"]] if "board" in facts else [])],
         graph=describe_graph(context.hardware_graph if "rtl" in facts else model.graph),
         folding=_folding(facts["rtl"]["facts"]) if "rtl" in facts else [],

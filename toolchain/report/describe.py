@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,23 @@ def describe_graph(graph: Graph) -> list[dict[str, Any]]:
             row["accumulator"] = str(result.element)
         rows.append(row)
     return rows
+
+
+def quantisation_note(quantisation: Mapping[str, Any]) -> str:
+    """A sentence for people on what post-training quantisation did: the report's `quantisation`, in words."""
+    did = (
+        f"Quantised after training ({quantisation['method']}, {quantisation['weight_bits']}-bit weights "
+        f"{quantisation['weights']}, {quantisation['activation_bits']}-bit activations"
+        f"{', biases corrected' * quantisation['bias_correction']})"
+    )
+    where = f"on {quantisation['vectors']} {quantisation['vectors_are']}"
+    if "accuracy_before" in quantisation:
+        before, after = (100 * quantisation[f"accuracy_{when}"] for when in ("before", "after"))
+        return f"{did}: accuracy {before:.2f} % before, {after:.2f} % after, {where}."
+    if "signal_to_noise_db" in quantisation:
+        ratio = quantisation["signal_to_noise_db"]
+        return f"{did}: {ratio:g} dB between the float outputs and the difference, {where}."
+    return f"{did}; compared {where}."
 
 
 def confusion_matrix(labels: Sequence[str], classes: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Report:
 
     accuracy: 0 to 1, None without labels. ladder: {rung, name, vectors, mismatches, seconds}, lowest rung first.
     checks: {name, vectors, mismatches, seconds}. artefacts: name -> path relative to the report's folder, or
-    {path, sha256}. confusion_matrix: {labels, counts}; counts[i][j] are vectors of class i classified as j.
+    {path, sha256}. quantisation: of a model quantised after training, with the accuracy before and after. confusion_matrix: {labels, counts}; counts[i][j] are vectors of class i classified as j.
     graph: {name, operation, source, shape, type, accumulator?}. folding: {name, ...}. timings: stage -> seconds.
     """
 
@@ -48,6 +48,7 @@ class Report:
     measurements: list[Measurement] = field(default_factory=list)
     artefacts: dict[str, Any] = field(default_factory=dict)
     confusion_matrix: dict[str, Any] | None = None
+    quantisation: dict[str, Any] = field(default_factory=dict)
     checks: list[dict[str, Any]] = field(default_factory=list)
     graph: list[dict[str, Any]] = field(default_factory=list)
     folding: list[dict[str, Any]] = field(default_factory=list)
@@ -69,8 +70,8 @@ class Report:
             "measurements": [record.to_json() for record in self.measurements],
             "artefacts": self.artefacts,
         }
-        optional = ("toolchain_version", "backend", "board", "part", "checks", "confusion_matrix", "graph", "folding")
-        for label in (*optional, "notes", "timings"):
+        optional = ("toolchain_version", "backend", "board", "part", "checks", "confusion_matrix", "quantisation")
+        for label in (*optional, "graph", "folding", "notes", "timings"):
             value = getattr(self, label)
             if value:
                 data[label] = value
