@@ -140,6 +140,11 @@ class GraphBuilder:
     def type(self, name: str) -> TensorType:
         return self._types[name]
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes so far."""
+        return tuple(self._nodes)
+
     def output(
         self,
         tensor: str,
