@@ -25,6 +25,8 @@ from toolchain.frontends.onnx_nodes.reader import (
     file_shape,
     fractions_on_channels,
     handles,
+    sample_axis,
+    with_axis_last,
 )
 
 #: ONNX's integer types, with their ranges.
@@ -100,6 +102,8 @@ def dequantised(
         floats = (integers.astype(np.float32) * scale.astype(np.float32)).astype(scale.dtype)
         return Constant(floats, integers, scale)
     line = reader.line(value, node)
+    if scale.size > 1 or zero.size > 1:
+        line = with_axis_last(reader, line, sample_axis(axis, line, node), node)
     shape = (1, *file_shape(line))
     factors = fractions_on_channels(line, along(scale, shape, axis, "a scale", node), node, "a scale")
     zeros = fractions_on_channels(
@@ -134,6 +138,8 @@ def quantised(
         )
     offset = int(found[0])
     low, high = bounds or INTEGER_TYPES[str(zero.dtype)]
+    if scale.size > 1:
+        value = with_axis_last(reader, value, sample_axis(axis, value, node), node)
     steps = fractions_on_channels(value, along(scale, (1, *file_shape(value)), axis, "a scale", node), node, "a scale")
     if isinstance(value, RealInput):
         quantiser = Quantiser(steps, low - offset, high - offset)

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX's and ONNX Runtime's operators on quantised tensors, one at a time: every operand, ties, axes, types, endings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+sys.path.insert(0, str(Path(__file__).parent))
+from onnx_int8_bench import CODES, LIMITS, MICROSOFT, U  # noqa: E402
+
+from toolchain.frontends import LoadedModel, load_model  # noqa: E402
+from toolchain.frontends.onnx_session import with_unsigned_weights  # noqa: E402
+from toolchain.ir import interpret, quantise_input, real_values  # noqa: E402
+from toolchain.verify.framework import compare_framework  # noqa: E402
+
+helper, numpy_helper, TensorProto = onnx.helper, onnx.numpy_helper, onnx.TensorProto
+#: Operators of ONNX Runtime's own domain in these tests.
+OF_RUNTIME = (
+    "QLinearAdd",
+    "QLinearMul",
+    "QLinearConcat",
+    "QLinearAveragePool",
+    "QLinearSigmoid",
+    "QGemm",
+    "QLinearSoftmax",
+)
+Shape = Sequence[int | str]
+
+
+class File:
+    """A file, node by node: arrays among the operands become constants."""
+
+    def __init__(self, opset: int = 17, ir_version: int = 8, **inputs: tuple[int, Shape]) -> None:
+        self.opset, self.ir_version, self.inputs = opset, ir_version, inputs
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def node(self, kind: str, *operands: Any, domain: str = "", **settings: Any) -> str:
+        names = []
+        for operand in operands:
+            if isinstance(operand, str):
+                names.append(operand)
+                continue
+            names.append(f"c{len(self.constants)}")
+            self.constants.append(numpy_helper.from_array(np.asarray(operand), names[-1]))
+        output = f"t{len(self.nodes)}"
+        domain = domain or (MICROSOFT if kind in OF_RUNTIME else "")
+        self.nodes.append(
+            helper.make_node(kind, names, [output], name=f"n{len(self.nodes)}", domain=domain, **settings)
+        )
+        return output
+
+    def proto(self, **outputs: tuple[int, Shape]) -> Any:
+        ends = [
+            [helper.make_tensor_value_info(name, *kind) for name, kind in values.items()]
+            for values in (self.inputs, outputs)
+        ]
+        graph = helper.make_graph(self.nodes, "file", *ends, self.constants)
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=self.ir_version)
+
+    def load(self, folder: Path, **outputs: tuple[int, Shape]) -> LoadedModel:
+        path = folder / "file.onnx"
+        onnx.save_model(self.proto(**outputs), path)
+        return load_model(path)
+
+
+def graph_result(model: LoadedModel, x: Any) -> np.ndarray:
+    """The one output's real values for one array, or for several inputs by name."""
+    feeds = x if isinstance(x, dict) else {model.graph.inputs[0].name: x}
+    integers = {node.name: quantise_input(node, feeds[node.name]).integers for node in model.graph.inputs}
+    (output,) = model.graph.outputs
+    element = model.graph.types[output.tensor].element
+    return real_values(output, element, interpret(model.graph, integers)[output.tensor])
+
+
+def round_half_even(numerators: np.ndarray, denominator: int) -> np.ndarray:
+    """Integers over one denominator, rounded exactly."""
+    whole = numerators // denominator
+    rest = 2 * (numerators - whole * denominator)
+    return whole + np.where(rest == denominator, whole % 2 == 1, rest > denominator)
+
+
+def assert_equal(model: LoadedModel, x: Any) -> None:
+    result = compare_framework(model, x)
+    assert (result.mismatches, result.first_mismatch) == (0, None)
+
+
+# ---- rounding --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("zero", [64, 63])
+@pytest.mark.parametrize("scales", [(0.25, 0.5, 2.0), (0.0371, 0.0193, 0.0527)], ids=["powers", "free"])
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+@pytest.mark.parametrize("operator", ["QLinearAdd", "QLinearMul"])
+def test_every_pair_of_operands(operator: str, kind: str, scales: tuple[float, ...], zero: int, tmp_path: Path) -> None:
+    """All 65536 pairs: the graph is exact, also on ties; ONNX Runtime within its float32 bound, with powers of two equal."""
+    low, high = LIMITS[kind]
+    zeros, (sa, sb, sc) = (17, 90), (np.float32(s) for s in scales)
+    file = File(a=(CODES[kind], ["N", 256]), b=(CODES[kind], ["N", 256]))
+    za, zb, zc = (np.array(z, kind) for z in (*zeros, zero))
+    model = file.load(tmp_path, **{file.node(operator, "a", sa, za, "b", sb, zb, sc, zc): (CODES[kind], ["N", 256])})
+    a, b = np.meshgrid(np.arange(low, high + 1), np.arange(low, high + 1))
+    found = graph_result(model, {"a": a, "b": b})
+    fa, fb = (Fraction(float(s)) / Fraction(float(sc)) for s in (sa, sb))
+    da, db = a.astype(object) - zeros[0], b.astype(object) - zeros[1]
+    if operator == "QLinearAdd":
+        denominator = fa.denominator * fb.denominator
+        numerators = da * (fa.numerator * fb.denominator) + db * (fb.numerator * fa.denominator)
+    else:
+        factor = fa * Fraction(float(sb))
+        denominator, numerators = factor.denominator, da * db * factor.numerator
+    # These two kernels add the zero point before they round.
+    exact = np.clip(round_half_even(numerators + zero * denominator, denominator), low, high).astype(np.int64)
+    assert (found == exact).all()
+    assert model.run is not None
+    off = model.run({"a": a, "b": b}) - exact
+    if scales[0] == 0.25:
+        assert not off.any()
+        ties = (2 * numerators // denominator) * denominator == 2 * numerators
+        assert (ties & (numerators % denominator != 0) & (exact > low) & (exact < high)).sum() > 500
+        return
+    # Eight roundings of sums that are at most 256 of each scale and the zero point.
+    bound = 8 * U * (float(fa) * 346 + float(fb) * 346 + 64) if operator == "QLinearAdd" else 5 * U * 1000
+    distance = abs(numerators / denominator - np.floor((numerators / denominator).astype(float)) - 0.5)
+    assert abs(off).max() <= 1
+    assert (distance[off != 0] <= bound).all()
+
+
+@pytest.mark.parametrize("target", ["uint8", "int8"])
+@pytest.mark.parametrize("source", ["uint8", "int8"])
+def test_requantisation_of_every_integer(source: str, target: str, random: np.random.Generator, tmp_path: Path) -> None:
+    """DequantizeLinear and QuantizeLinear, one after the other, for exact ties (3/2) and free scales."""
+    low, high = LIMITS[source]
+    x = np.arange(low, high + 1)[:, None]
+    for scale, step in [(0.75, 0.5), (0.5, 1.0), *random.uniform(0.01, 0.2, (6, 2))]:
+        s, t = np.float32(scale), np.float32(step)
+        zx, zy = (np.array(random.integers(*LIMITS[k], endpoint=True), k) for k in (source, target))
+        file = File(x=(CODES[source], ["N", 1]))
+        output = file.node("QuantizeLinear", file.node("DequantizeLinear", "x", s, zx), t, zy)
+        model = file.load(tmp_path, **{output: (CODES[target], ["N", 1])})
+        ratio = Fraction(float(s)) / Fraction(float(t))
+        exact = round_half_even((x.astype(object) - int(zx)) * ratio.numerator, ratio.denominator) + int(zy)
+        exact = np.clip(exact, *LIMITS[target]).astype(np.int64)
+        assert (graph_result(model, x) == exact).all()
+        assert model.run is not None
+        off = model.run(x) - exact
+        steps = (x - int(zx)) * float(ratio)
+        near = abs(steps - np.floor(steps) - 0.5) <= 3 * U * abs(steps)
+        assert abs(off).max() <= 1
+        assert near[off != 0].all()
+
+
+@pytest.mark.parametrize("zero", [7, 8])
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_ties_of_averages(form: str, zero: int, random: np.random.Generator, tmp_path: Path) -> None:
+    """Four integers on one scale: every second sum is a tie, or on a quarter. The scale is free, and the graph exact."""
+    scale, z = np.float32(0.0371), np.array(zero, np.uint8)
+    file = File(x=(TensorProto.UINT8, ["N", 3, 2, 2]))
+    settings = {"kernel_shape": [2, 2]}
+    if form == "QDQ":
+        mean = file.node("AveragePool", file.node("DequantizeLinear", "x", scale, z), **settings)
+        output = file.node("QuantizeLinear", mean, scale, z)
+    else:
+        output = file.node("QLinearAveragePool", "x", scale, z, scale, z, **settings)
+    model = file.load(tmp_path, **{output: (TensorProto.UINT8, ["N", 3, 1, 1])})
+    x = random.integers(0, 256, (2000, 3, 2, 2))
+    sums = x.sum(axis=(2, 3), keepdims=True)
+    # ONNX Runtime's kernel adds the zero point before it rounds, QuantizeLinear after it has.
+    exact = round_half_even(sums, 4) if form == "QOperator" else round_half_even(sums - 4 * zero, 4) + zero
+    assert (graph_result(model, x) == exact).all()
+    assert model.run is not None
+    off = model.run(x) - exact
+    assert abs(off).max() <= 1
+    assert (sums % 4 == 2)[off != 0].all()
+
+
+@pytest.mark.parametrize("opset", [21, 23])
+def test_sixteen_bits(opset: int, random: np.random.Generator, tmp_path: Path) -> None:
+    """Too many steps for thresholds: powers of two are a shift and exact, free scales a multiplier that is exact here too."""
+    x = random.integers(-(1 << 15), 1 << 15, (400, 4))
+    for scale, step in [(2.0**-9, 2.0**-7), (0.0113, 0.0271)]:
+        file = File(opset, 10, x=(TensorProto.INT16, ["N", 4]))
+        real = file.node("DequantizeLinear", "x", np.float32(scale), np.array(11, np.int16))
+        output = file.node("QuantizeLinear", real, np.float32(step), np.array(-300, np.int16))
+        model = file.load(tmp_path, **{output: (TensorProto.INT16, ["N", 4])})
+        ratio = Fraction(float(np.float32(scale))) / Fraction(float(np.float32(step)))
+        exact = round_half_even((x.astype(object) - 11) * ratio.numerator, ratio.denominator) - 300
+        assert (graph_result(model, x) == exact.astype(np.int64)).all()
+        assert "approximations" not in model.graph.metadata
+        if scale == 2.0**-9:
+            assert_equal(model, x)
+
+
+# ---- integers in the file --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("with_zeros", [False, True])
+def test_matrix_product_of_integers(with_zeros: bool, random: np.random.Generator, tmp_path: Path) -> None:
+    """MatMulInteger, and what exporters write after it: Cast, Mul by the scales, Add of a bias."""
+    weights = random.integers(-128, 128, (20, 6)).astype(np.int8)
+    zeros = (np.array(131, np.uint8), random.integers(-5, 6, 6).astype(np.int8)) if with_zeros else ()
+    x = np.concatenate([random.integers(0, 256, (200, 20)), np.full((1, 20), 255), np.zeros((1, 20), np.int64)])
+    file = File(x=(TensorProto.UINT8, ["N", 20]))
+    product = file.node("MatMulInteger", "x", weights, *zeros)
+    model = file.load(tmp_path, **{product: (TensorProto.INT32, ["N", 6])})
+    expected = (x - int(zeros[0] if zeros else 0)) @ (weights.astype(np.int64) - (zeros[1] if zeros else 0))
+    assert (graph_result(model, x) == expected).all()
+    assert_equal(model, x)
+    real = file.node("Cast", product, to=TensorProto.FLOAT)
+    scales = (2.0 ** -random.integers(3, 9, 6)).astype(np.float32)
+    real = file.node("Add", file.node("Mul", real, scales), random.integers(-9, 9, 6).astype(np.float32) / 8)
+    quantised = file.node("QuantizeLinear", file.node("Relu", real), np.float32(4), np.array(3, np.uint8))
+    assert_equal(file.load(tmp_path, **{real: (TensorProto.FLOAT, ["N", 6])}), x)
+    assert_equal(file.load(tmp_path, **{quantised: (TensorProto.UINT8, ["N", 6])}), x)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+def test_convolution_of_integers(kind: str, random: np.random.Generator, tmp_path: Path) -> None:
+    """ConvInteger in two groups; padding is with the zero point, so the border sees real zeros."""
+    weights, zero = random.integers(0, 256, (4, 2, 3, 3)).astype(np.uint8), np.array(3, np.uint8)
+    low, high = LIMITS[kind]
+    file = File(x=(CODES[kind], ["N", 4, 5, 5]))
+    settings = {"pads": [1, 0, 1, 2], "group": 2, "strides": [2, 1]}
+    product = file.node("ConvInteger", "x", weights, np.array(low + 77, kind), zero, **settings)
+    model = file.load(tmp_path, **{product: (TensorProto.INT32, ["N", 4, 3, 5])})
+    assert_equal(model, random.integers(low, high + 1, (50, 4, 5, 5)))
+    assert_equal(model, np.full((1, 4, 5, 5), high))
+
+
+def test_weights_are_handed_over_unsigned(random: np.random.Generator, tmp_path: Path) -> None:
+    """The rewriting for processors without VNNI changes no result; without it such a processor gives other integers here."""
+    weights = random.integers(100, 128, (64, 3)).astype(np.int8)
+    one, zero = np.float32(1), np.array(0, np.uint8)
+    x = random.integers(200, 256, (40, 64)).astype(np.uint8)
+    for operands in ((weights,), (weights, zero), (weights, zero, np.array(-2, np.int8))):
+        file = File(x=(TensorProto.UINT8, ["N", 64]))
+        proto = file.proto(**{file.node("MatMulInteger", "x", *operands): (TensorProto.INT32, ["N", 3])})
+        changed = with_unsigned_weights(proto)
+        names = changed.graph.node[0].input
+        kinds = {tensor.name: tensor.data_type for tensor in changed.graph.initializer}
+        assert [kinds[names[i]] for i in (1, 3)] == [TensorProto.UINT8] * 2
+        model = file.load(tmp_path, t0=(TensorProto.INT32, ["N", 3]))
+        expected = x.astype(np.int64) @ (weights.astype(np.int64) + 2 * (len(operands) == 3))
+        assert model.run is not None
+        assert (model.run(x) == expected).all()
+    file = File(x=(TensorProto.INT8, ["N", 64]))
+    proto = file.proto(**{file.node("MatMulInteger", "x", weights): (TensorProto.INT32, ["N", 3])})
+    assert with_unsigned_weights(proto).graph.node[0].input[1] == "c0"
+    assert one == 1
+
+
+# ---- axes, types and versions ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("axis", [1, -3])
+def test_scales_a_channel_on_computed_tensors(axis: int, random: np.random.Generator, tmp_path: Path) -> None:
+    """A quantiser with a scale a channel, and a dequantisation with a zero point a channel too."""
+    scales, zeros = (2.0 ** -random.integers(1, 5, 3)).astype(np.float32), random.integers(90, 150, 3).astype(np.uint8)
+    file = File(x=(TensorProto.UINT8, ["N", 3, 4, 2]))
+    real = file.node("DequantizeLinear", "x", scales, zeros, axis=axis)
+    steps = (2.0 ** -random.integers(0, 3, 3)).astype(np.float32)
+    quantised = file.node("QuantizeLinear", real, steps, np.full(3, 9, np.uint8), axis=axis)
+    again = file.node("DequantizeLinear", quantised, steps, np.full(3, 9, np.uint8), axis=axis)
+    x = random.integers(0, 256, (60, 3, 4, 2))
+    assert_equal(file.load(tmp_path, **{again: (TensorProto.FLOAT, ["N", 3, 4, 2])}), x)
+    kernel = random.integers(-8, 9, (2, 3, 2, 2)).astype(np.int8)
+    weights = file.node("DequantizeLinear", kernel, np.float32([0.5, 0.25]), np.zeros(2, np.int8), axis=0)
+    result = file.node("Conv", again, weights, pads=[1, 1, 0, 0])
+    assert_equal(file.load(tmp_path, **{result: (TensorProto.FLOAT, ["N", 2, 4, 2])}), x)
+
+
+@pytest.mark.parametrize("opset", [10, 13, 19, 21, 23])
+def test_versions(opset: int, random: np.random.Generator, tmp_path: Path) -> None:
+    """From the first version of the operators on; the result's type as an attribute came with 21."""
+    file = File(opset, {10: 5, 13: 7, 19: 9, 21: 10, 23: 11}[opset], x=(TensorProto.FLOAT, ["N", 8]))
+    quarter, zero = np.float32(0.25), np.array(0, np.int8)
+    first = file.node("QuantizeLinear", "x", quarter, zero)
+    weights = random.integers(-128, 128, (8, 5)).astype(np.int8)
+    product = file.node(
+        "MatMul",
+        file.node("DequantizeLinear", first, quarter, zero),
+        file.node("DequantizeLinear", weights, np.float32(0.125)),
+    )
+    kind = TensorProto.INT8 if opset >= 21 else TensorProto.UINT8
+    settings = {"output_dtype": kind} if opset >= 21 else {}
+    last = file.node("QuantizeLinear", product, np.float32(16), **settings)
+    model = file.load(tmp_path, **{last: (kind, ["N", 5])})
+    assert_equal(model, (random.integers(-600, 600, (300, 8)) / 8).astype(np.float32))
+    assert model.graph.types[model.graph.outputs[0].tensor].element.minimum == (-128 if opset >= 21 else 0)
+
+
+def test_half_precision_scales(random: np.random.Generator, tmp_path: Path) -> None:
+    """Away from ties: those ONNX Runtime's float16 kernel rounds towards zero, where ONNX says to even, as the graph does."""
+    file = File(19, 9, x=(TensorProto.FLOAT16, ["N", 6]))
+    step, zero = np.float16(0.125), np.array(100, np.uint8)
+    output = file.node("DequantizeLinear", file.node("QuantizeLinear", "x", step, zero), step, zero)
+    model = file.load(tmp_path, **{output: (TensorProto.FLOAT16, ["N", 6])})
+    steps = random.integers(-150, 200, (200, 6)) + random.choice([-0.375, 0, 0.25], (200, 6))
+    assert_equal(model, (steps / 8).astype(np.float16))
+    ties = (np.arange(-12, 12)[:, None].repeat(6, 1) + 0.5) / 8
+    assert (graph_result(model, ties) == np.rint(ties * 8) / 8).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 7), (-3, 3), (-8, 7)])
+def test_fewer_than_eight_bits(low: int, high: int, random: np.random.Generator, tmp_path: Path) -> None:
+    """A clip of the integers narrows the type in the graph, and of weights their values."""
+    kind = "uint8" if low == 0 else "int8"
+    bounds, zero = (np.array(low, kind), np.array(high, kind)), np.array(0, kind)
+    file = File(x=(TensorProto.FLOAT, ["N", 8]))
+    half = np.float32(0.5)
+
+    def quantised(tensor: str) -> str:
+        clipped = file.node("Clip", file.node("QuantizeLinear", tensor, half, zero), *bounds)
+        return file.node("DequantizeLinear", clipped, half, zero)
+
+    first = quantised("x")
+    values = random.normal(0, 2, (8, 4)).astype(np.float32)
+    clipped = file.node(
+        "Clip",
+        file.node("QuantizeLinear", values, half, np.array(0, np.int8)),
+        np.array(-3, np.int8),
+        np.array(3, np.int8),
+    )
+    weights = file.node("DequantizeLinear", clipped, half, np.array(0, np.int8))
+    last = quantised(file.node("Relu", file.node("MatMul", first, weights)))
+    x = (random.integers(-40, 40, (300, 8)) / 4).astype(np.float32)
+    model = file.load(tmp_path, **{last: (TensorProto.FLOAT, ["N", 4])})
+    assert_equal(model, x)
+    inside = [model.graph.types[node.name].element for node in model.graph.nodes]
+    assert (inside[0].minimum, inside[0].maximum) == (low, high)
+    assert (inside[-1].minimum, inside[-1].maximum) == (0, high)
+    dense = next(node.operation for node in model.graph.nodes if node.operation.kind == "dense")
+    assert (dense.weights.min(), dense.weights.max()) == (-3, 3)
+    # Another reader of the integers before the clip sees them unclipped.
+    before = file.nodes[0].output[0]
+    both = file.load(tmp_path, **{last: (TensorProto.FLOAT, ["N", 4]), before: (CODES[kind], ["N", 8])})
+    assert_equal(both, x)
+
+
+def test_a_residual_network_pads_with_the_zero_point(random: np.random.Generator, tmp_path: Path) -> None:
+    """Pad and a maximum on integers as they are; the value of the padding is that of real zero."""
+    file = File(x=(TensorProto.UINT8, ["N", 2, 5]))
+    scale, zero = np.float32(0.5), np.array(128, np.uint8)
+    padded = file.node("Pad", "x", np.array([0, 0, 1, 0, 0, 2]), zero)
+    kernel = random.integers(-128, 128, (3, 2, 3)).astype(np.int8)
+    weights = (kernel, np.float32(0.25), np.array(0, np.int8))
+    result = file.node("QLinearConv", padded, scale, zero, *weights, np.float32(64), np.array(101, np.uint8))
+    largest = file.node("MaxPool", result, kernel_shape=[2], pads=[1, 0])
+    model = file.load(tmp_path, **{largest: (TensorProto.UINT8, ["N", 3, 6])})
+    assert_equal(model, random.integers(0, 256, (100, 2, 5)))
+
+
+# ---- the end of a file -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("form", ["float", "QDQ", "QOperator", "integers"])
+def test_a_softmax_stays_on_the_host(form: str, random: np.random.Generator, tmp_path: Path) -> None:
+    """Also where the file quantises it again, which is said: the graph ends with the logits."""
+    file = File(x=(TensorProto.UINT8, ["N", 6]))
+    scale, zero, last = np.float32(0.125), np.array(120, np.uint8), (np.float32(1 / 256), np.array(0, np.uint8))
+    weights = (random.integers(-128, 128, (6, 4)).astype(np.int8), np.float32(0.25), np.array(0, np.int8))
+    logits = file.node("QLinearMatMul", "x", scale, zero, *weights, scale, zero)
+    if form in ("float", "QDQ"):
+        output = file.node("Softmax", file.node("DequantizeLinear", logits, scale, zero), axis=-1)
+    else:
+        output = file.node("QLinearSoftmax", logits, scale, zero, *last, axis=-1, opset=17)
+    if form == "QDQ":
+        output = file.node("QuantizeLinear", output, *last)
+    if form in ("QDQ", "QOperator"):
+        output = file.node("DequantizeLinear", output, *last)
+    kind = TensorProto.UINT8 if form == "integers" else TensorProto.FLOAT
+    model = file.load(tmp_path, **{output: (kind, ["N", 4])})
+    assert model.graph.outputs[0].host_function == "softmax"
+    expected = f"output {output!r}: the file rounds its softmax; on the host it is not rounded"
+    assert model.graph.metadata.get("approximations", "") == (expected if form != "float" else "")
+    x = random.integers(0, 256, (200, 6))
+    assert_equal(model, x)
+    session = onnxruntime.InferenceSession((tmp_path / "file.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    probabilities = session.run(None, {"x": x.astype(np.uint8)})[0] / (256 if form == "integers" else 1)
+    powers = np.exp(graph_result(model, x))
+    # Rounded to 1/256, by a table for QLinearSoftmax.
+    assert abs(powers / powers.sum(axis=1, keepdims=True) - probabilities).max() < 2 / 256
+
+
+def test_a_softmax_that_something_else_reads_is_refused(tmp_path: Path) -> None:
+    file = File(x=(TensorProto.UINT8, ["N", 6]))
+    softmax = file.node("Softmax", file.node("DequantizeLinear", "x", np.float32(1), np.array(0, np.uint8)))
+    total = file.node("Add", softmax, np.float32(1))
+    with pytest.raises(Exception, match=r"node 'n1' \(Softmax\): this operation is not supported"):
+        file.load(tmp_path, **{total: (TensorProto.FLOAT, ["N", 6]), softmax: (TensorProto.FLOAT, ["N", 6])})
+
+
+def test_names_of_all_layers_reach_the_graph(tmp_path: Path) -> None:
+    file = File(x=(TensorProto.UINT8, ["N", 3]))
+    one = np.float32(0.3), np.array(0, np.uint8)
+    sigmoid = file.node("QLinearSigmoid", "x", *one, np.float32(1 / 256), np.array(0, np.uint8))
+    model = file.load(tmp_path, **{sigmoid: (TensorProto.UINT8, ["N", 3])})
+    assert [node.source for node in model.graph.nodes] == ["input 'x'", "'n0' (QLinearSigmoid)"]
+    assert all(a <= b for a, b in pairwise(graph_result(model, np.arange(256)[:, None].repeat(3, 1))[:, 0]))
