@@ -11,6 +11,7 @@ from math import ceil, floor
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.bisection import reached_by_bisection
 from toolchain.frontends.exact.functions import Clip, Curve, HalfLine, Leaky, preimage
 from toolchain.frontends.exact.multiplier import multiplier_and_shift
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
@@ -140,7 +141,9 @@ def count_reached(walk: Walk, line: Line, halves: list[list[HalfLine]], lowest: 
         raise UnsupportedModel(f"{site.label}: compares a curve with thresholds; put a quantiser between them")
     element = walk.element(line)
     channels = 1 if line.is_uniform and len(halves) == 1 else line.channels
-    tables = [_reached_from(line, halves[c if len(halves) > 1 else 0], c, element) for c in range(channels)]
+    tables = reached_by_bisection(line, halves, channels, element)
+    if tables is None:
+        tables = [_reached_from(line, halves[c if len(halves) > 1 else 0], c, element) for c in range(channels)]
     if any(upward is False for _, upward in tables):
         # Falling channels: on the negated integer they rise.
         signs = np.array([-1 if upward is False else 1 for _, upward in tables])
