@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends.input_samples import SampledType, resolve_input_type
 from toolchain.frontends.model_folder import (

@@ -11,6 +11,7 @@ Everything else (initialisers, regularisers, constraints) only matters for train
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -33,20 +34,27 @@ _MAXIMUM_DEPTH = 16
 _COUNTS = ("units", "filters", "depth_multiplier", "groups")
 
 
-def safe_model_config(config: dict[str, Any], where: str) -> dict[str, Any]:
-    """The description rebuilt from checked entries only, in the form that tf_keras's from_config takes."""
+#: Layer class -> the entries of its configuration that a file may set.
+Known = Mapping[str, Sequence[str]]
+
+
+def safe_model_config(config: dict[str, Any], where: str, known: Known | None = None) -> dict[str, Any]:
+    """The description rebuilt from checked entries only, in the form that tf_keras's from_config takes.
+
+    known: the layers that may be in it; those that the frontend reads where left out.
+    """
     class_name = config.get("class_name")
     if class_name not in MODEL_CLASSES:
         raise UnsupportedModel(
             f"{where}: the model is of class {class_name!r}; supported are Sequential and functional models"
         )
     try:
-        return _safe_model({**config, "config": _plain(config["config"])}, where, "", _MAXIMUM_DEPTH)
+        return _safe_model({**config, "config": _plain(config["config"])}, where, "", _MAXIMUM_DEPTH, known)
     except RecursionError:
         raise InputError(f"{where}: not a Keras model file (its description is nested too deeply)") from None
 
 
-def _safe_model(config: dict[str, Any], where: str, prefix: str, depth: int) -> dict[str, Any]:
+def _safe_model(config: dict[str, Any], where: str, prefix: str, depth: int, known: Known | None) -> dict[str, Any]:
     """prefix: the path of the layers of this model, '' for the outermost, else ending in '/'."""
     if depth == 0:
         raise UnsupportedModel(f"{where}: has models in models, more than {_MAXIMUM_DEPTH} deep")
@@ -55,7 +63,7 @@ def _safe_model(config: dict[str, Any], where: str, prefix: str, depth: int) -> 
     if not isinstance(entries, list):
         raise InputError(f"{where}: not a Keras model file (its description lists no layers)")
     sequential = config["class_name"] == "Sequential"
-    safe = [_safe_layer(entry, where, prefix, depth, functional=not sequential) for entry in entries]
+    safe = [_safe_layer(entry, where, prefix, depth, known, functional=not sequential) for entry in entries]
     name = inner.get("name") if isinstance(inner, dict) else None
     result: dict[str, Any] = {"name": name if isinstance(name, str) else "model", "layers": safe}
     if not sequential:
@@ -64,7 +72,9 @@ def _safe_model(config: dict[str, Any], where: str, prefix: str, depth: int) -> 
     return {"class_name": "Sequential" if sequential else "Functional", "config": result}
 
 
-def _safe_layer(entry: Any, where: str, prefix: str, depth: int, *, functional: bool) -> dict[str, Any]:
+def _safe_layer(
+    entry: Any, where: str, prefix: str, depth: int, known: Known | None, *, functional: bool
+) -> dict[str, Any]:
     class_name = entry.get("class_name") if isinstance(entry, dict) else None
     config = entry.get("config") if isinstance(entry, dict) else None
     if class_name == "Sequential" and isinstance(config, list):
@@ -82,19 +92,23 @@ def _safe_layer(entry: Any, where: str, prefix: str, depth: int, *, functional: 
             f"{label}: the file says that its class is registered as {registered!r}; expected its name"
         )
     if class_name in MODEL_CLASSES:
-        safe = _safe_model({"class_name": class_name, "config": config}, where, f"{prefix}{name}/", depth - 1)
+        safe = _safe_model({"class_name": class_name, "config": config}, where, f"{prefix}{name}/", depth - 1, known)
         safe["config"]["name"] = name
     else:
-        safe = {"class_name": class_name, "config": _safe_entries(str(class_name), name, config, label)}
+        safe = {"class_name": class_name, "config": _safe_entries(str(class_name), name, config, label, known)}
     if functional:
         safe["name"] = name
         safe["inbound_nodes"] = _safe_inbound(entry.get("inbound_nodes", []), label)
     return safe
 
 
-def _safe_entries(class_name: str, name: str, config: dict[str, Any], label: str) -> dict[str, Any]:
-    if class_name != "InputLayer" and class_name not in layers():
-        raise UnsupportedModel(unsupported_layer(label, class_name))
+def _safe_entries(
+    class_name: str, name: str, config: dict[str, Any], label: str, known: Known | None
+) -> dict[str, Any]:
+    if class_name != "InputLayer" and class_name not in (layers() if known is None else known):
+        message = unsupported_layer(label, class_name)
+        listed = ", ".join(sorted(known or ()))
+        raise UnsupportedModel(message if known is None else f"{label}: is not supported; supported are {listed}")
     if config.get("dtype") not in (None, "float32") and _policy(config["dtype"]) != "float32":
         raise UnsupportedModel(f"{label}: computes in {_policy(config['dtype'])!r}; supported is float32")
     kept: dict[str, Any] = {"name": name}
@@ -109,7 +123,7 @@ def _safe_entries(class_name: str, name: str, config: dict[str, Any], label: str
         if config.get("sparse") or config.get("ragged"):
             raise UnsupportedModel(f"{label}: is sparse or ragged; supported are dense inputs")
         return kept
-    for key in layers()[class_name].entries:
+    for key in layers()[class_name].entries if known is None else known[class_name]:
         if key in config:
             kept[key] = _safe_value(key, config[key], label)
     return kept

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.errors import InputError, ToolchainError, ToolNotFound
-from toolchain.frontends.qkeras_config import safe_model_config
+from toolchain.frontends.keras3 import in_terms_of_keras2, is_keras3, set_weights
+from toolchain.frontends.qkeras_config import Known, safe_model_config
 from toolchain.frontends.qkeras_runtime import custom_objects, import_tf_keras
 
 _MAXIMUM_JSON_BYTES = 64 << 20
@@ -30,14 +31,15 @@ _WEIGHTS = "model.weights.h5"
 _SPARE_WEIGHTS = 1 << 22
 
 
-def load_file(path: Path, weights: Path | None = None) -> Any:
+def load_file(path: Path, weights: Path | None = None, *, plain: Known | None = None) -> Any:
     """The tf_keras model in an .h5 or .keras file, a SavedModel folder, or a .json architecture with weights beside it.
 
-    weights: a file of weights to use instead of those in the file or beside it.
+    weights: a file of weights to use instead of those in the file or beside it. plain: the layers that a float model may have,
+        which may be a file of Keras 3 too; without it the file is of QKeras.
     Raises InputError for what is not such a model, UnsupportedModel for a class, quantiser or topology entry that is not
     known to be harmless and exact; nothing of the file has been executed then.
     """
-    config = safe_model_config(read_config(path), str(path))
+    config = safe_model_config(read_config(path, any_keras=plain is not None), str(path), plain)
     source = Path(weights) if weights is not None else path
     if weights is None and path.suffix.lower() == ".json":
         beside = weights_beside(path)
@@ -107,39 +109,50 @@ def _first_line(error: Exception) -> str:
 
 
 # ---- descriptions ------------------------------------------------------------------------------------------------------
-def read_config(path: Path) -> dict[str, Any]:
-    """The description {'class_name', 'config'} of the model in a file, as plain JSON values."""
+def read_config(path: Path, *, any_keras: bool = False) -> dict[str, Any]:
+    """The description {'class_name', 'config'} of the model in a file, as plain JSON values.
+
+    any_keras: take a description by Keras 3 too, and give it as Keras 2 would.
+    """
+    versions: list[Any] = []
     try:
         if path.is_dir():
             text: str | bytes = _saved_model_config(path)
         elif path.suffix.lower() == ".keras":
-            text = _archive_config(path)
+            text = _archive_config(path, versions)
         elif path.suffix.lower() == ".json":
             text = _small(path).read_bytes()
         else:
-            text = _h5_config(path)
+            text = _h5_config(path, versions)
         config = json.loads(text)
         if not isinstance(config, dict) or not isinstance(config.get("config"), (dict, list)):
             raise ValueError("its description is not that of a model")
-        _check_version(config.get("keras_version"))
+        newer = [version for version in (*versions, config.get("keras_version")) if _is_newer(version)]
+        if newer and not any_keras:
+            raise _OtherKeras(newer[0])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, zipfile.BadZipFile, KeyError, RecursionError) as error:
         raise InputError(f"{path}: not a Keras model file ({_first_line(error)})") from None
-    return config
+    return in_terms_of_keras2(config, str(path)) if newer else config
 
 
 class _OtherKeras(ValueError):
     """A file of a Keras on which the installed QKeras does not run."""
 
-
-def _check_version(version: Any) -> None:
-    text = version.decode("utf8", "replace") if isinstance(version, bytes) else str(version or "2")
-    if text.partition(".")[0] not in ("1", "2"):
-        raise _OtherKeras(
-            f"it was saved by Keras {text[:20]}; QKeras 0.9.0 works with Keras 2 (tf_keras), and what Keras 3 ports of QKeras "
-            "compute differs. Build the model with tf_keras and QKeras, load its weights and save it again"
+    def __init__(self, version: Any) -> None:
+        super().__init__(
+            f"it was saved by Keras {_version_text(version)[:20]}; QKeras 0.9.0 works with Keras 2 (tf_keras), and what Keras 3 "
+            "ports of QKeras compute differs. Build the model with tf_keras and QKeras, load its weights and save it again"
         )
+
+
+def _version_text(version: Any) -> str:
+    return version.decode("utf8", "replace") if isinstance(version, bytes) else str(version or "2")
+
+
+def _is_newer(version: Any) -> bool:
+    return _version_text(version).partition(".")[0] not in ("1", "2")
 
 
 def _small(path: Path) -> Path:
@@ -158,9 +171,9 @@ def _h5py() -> Any:
     return h5py
 
 
-def _h5_config(path: Path) -> str | bytes:
+def _h5_config(path: Path, versions: list[Any]) -> str | bytes:
     with _h5py().File(path, "r") as file:
-        _check_version(file.attrs.get("keras_version"))
+        versions.append(file.attrs.get("keras_version"))
         text = file.attrs.get("model_config")
         if text is None:
             raise ValueError(
@@ -172,7 +185,7 @@ def _h5_config(path: Path) -> str | bytes:
         return text
 
 
-def _archive_config(path: Path) -> bytes:
+def _archive_config(path: Path, versions: list[Any]) -> bytes:
     with zipfile.ZipFile(path) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist()}
         if "config.json" not in sizes or _WEIGHTS not in sizes:
@@ -181,7 +194,7 @@ def _archive_config(path: Path) -> bytes:
             raise ValueError(f"its description takes more than {_MAXIMUM_JSON_BYTES} bytes")
         if "metadata.json" in sizes:
             metadata = json.loads(archive.read("metadata.json"))
-            _check_version(metadata.get("keras_version") if isinstance(metadata, dict) else None)
+            versions.append(metadata.get("keras_version") if isinstance(metadata, dict) else None)
         return archive.read("config.json")
 
 
@@ -288,6 +301,8 @@ def _load(model: Any, file: Any) -> None:
     group = file.get("model_weights", file)
     if "layer_names" in group.attrs or "layer_names0" in group.attrs:
         load_weights_from_hdf5_group(group, model)
+    elif is_keras3(file):
+        set_weights(model, file)
     else:
         with tempfile.TemporaryDirectory() as folder:
             # Keras recognises its newer format by the file's name.

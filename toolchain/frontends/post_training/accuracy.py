@@ -31,13 +31,13 @@ def compare_models(
     if len(graph.outputs) != 1:
         raise UnsupportedModel(f"{model.where}: has {len(graph.outputs)} outputs; supported for quantisation is one")
     output = graph.outputs[0]
-    x = vectors.x[:MAXIMUM_SAMPLES]
+    x, logits = vectors.x[:MAXIMUM_SAMPLES], model.logits(output.name)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     for start in range(0, len(x), _CHUNK):
         chunk = x[start : start + _CHUNK]
         integers = interpret(graph, quantise_input(graph.inputs[0], chunk).integers)[output.tensor]
         after = real_values(output, graph.types[output.tensor].element, integers)
-        parts.append((np.asarray(model.run_logits(chunk, output.name), np.float64).reshape(after.shape), after))
+        parts.append((logits(chunk).reshape(after.shape), after))
     before, after = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     flat = [array.reshape(len(array), -1) for array in (before, after)]
     outputs = flat[0].shape[1]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from toolchain.frontends.post_training.places import Places, WeightedLayer
-from toolchain.frontends.post_training.ranges import Run, batches
+from toolchain.frontends.post_training.ranges import batches
+from toolchain.frontends.post_training.runner import Run
 
 #: Samples that means are taken over.
 MAXIMUM_SAMPLES = 1024

@@ -15,12 +15,12 @@ from toolchain.frontends.post_training.accuracy import compare_models
 from toolchain.frontends.post_training.correction import corrected_biases
 from toolchain.frontends.post_training.float_graph import constants_of, prepared
 from toolchain.frontends.post_training.places import Places, find_places
-from toolchain.frontends.post_training.ranges import Observed, Run, observe
+from toolchain.frontends.post_training.ranges import Observed, observe
+from toolchain.frontends.post_training.runner import runner
 from toolchain.frontends.post_training.settings import Calibration
 from toolchain.frontends.post_training.sources import FloatModel, open_source
 from toolchain.frontends.post_training.write import QuantisedWeights, Writer, quantised_weights
 from toolchain.frontends.qonnx import import_proto
-from toolchain.frontends.qonnx_run import framework_run
 
 #: Called with a step of the work, and the share of it that is done.
 Progress = Callable[[str, float], None]
@@ -98,8 +98,9 @@ def quantise(
     places = find_places(proto.graph, constants, model.where, fixed_input=named is not None)
     (input_name,) = [value.name for value in proto.graph.input if value.name not in constants]
     x = data.x.astype(np.float32)
-    watched = _runner(proto, input_name, places.quantised)
-    observed = observe(watched, places, x, calibration, input_name, lambda share: say("calibrating", share))
+    observed = observe(
+        runner(proto, places.quantised), places, x, calibration, input_name, lambda share: say("calibrating", share)
+    )
     quantised = {
         layer.node.name: quantised_weights(
             layer,
@@ -116,10 +117,8 @@ def quantise(
         biases = corrected_biases(
             places,
             constants,
-            lambda tensors: _runner(proto, input_name, tensors),
-            lambda known, tensors: _runner(
-                Writer(proto, places, observed, quantised, known).write(), input_name, tensors
-            ),
+            lambda tensors: runner(proto, tensors),
+            lambda known, tensors: runner(Writer(proto, places, observed, quantised, known).write(), tensors),
             x,
             lambda share: say("correcting biases", share),
         )
@@ -128,26 +127,13 @@ def quantise(
     imported = import_proto(result, where=model.where)
     say("comparing before and after", 0.0)
     accuracy = compare_models(model, imported, held_out or data, on_calibration=held_out is None)
-    record = record_of(model, calibration, len(x), places, observed, quantised, accuracy)
+    record = record_of(model, proto.graph, calibration, len(x), places, observed, quantised, accuracy)
     return QuantisedModel(model, calibration, result, imported, record)
-
-
-def _runner(proto: Any, input_name: str, tensors: list[str]) -> Run:
-    """The values of tensors by name, executed by ONNX Runtime as the file is written."""
-    # The input is given as it is: as an output, ONNX Runtime would hand back memory that is no longer its own.
-    computed = {tensor: tensor for tensor in tensors if tensor != input_name}
-    run = framework_run(proto, [input_name], computed) if computed else None
-
-    def values(x: np.ndarray) -> Mapping[str, np.ndarray]:
-        found = {} if run is None else run(x)
-        named = found if isinstance(found, Mapping) else dict.fromkeys(computed, found)
-        return {**named, input_name: x}
-
-    return values
 
 
 def record_of(
     model: FloatModel,
+    graph: Any,
     settings: Calibration,
     samples: int,
     places: Places,
@@ -155,7 +141,8 @@ def record_of(
     weights: Mapping[str, QuantisedWeights],
     accuracy: dict[str, Any],
 ) -> dict[str, Any]:
-    """What was done: plain JSON values."""
+    """What was done, as plain JSON values. graph: the float graph that was quantised; tensors go by the node that makes them."""
+    makers = {name: node.name for node in graph.node for name in node.output}
     return {
         "schema": 1,
         "source": {"name": model.name, "framework": model.framework, "sha256": model.digest},
@@ -164,7 +151,7 @@ def record_of(
         "accuracy": accuracy,
         "activations": [
             {
-                "tensor": tensor,
+                "tensor": makers.get(tensor, tensor),
                 "bits": found.kind.bits,
                 "signed": found.kind.signed,
                 "step": found.kind.step,

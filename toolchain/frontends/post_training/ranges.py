@@ -17,6 +17,7 @@ import numpy as np
 
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends.post_training.places import Places
+from toolchain.frontends.post_training.runner import Run
 from toolchain.frontends.post_training.settings import MAXIMUM_BITS, Calibration
 from toolchain.frontends.post_training.steps import Format, candidates, covering_step
 from toolchain.frontends.real_input import InputType
@@ -26,9 +27,6 @@ BATCH = 64
 _HISTOGRAM_BINS = 2048
 #: The collector's search compares each of the bins with each number of levels: more of either takes minutes a tensor.
 _ENTROPY_BINS, _ENTROPY_LEVELS = 1024, 128
-
-#: A function from samples to the values of tensors by name.
-Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)

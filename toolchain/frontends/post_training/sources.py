@@ -16,8 +16,8 @@ import numpy as np
 from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends.model_folder import ModelFolder, locate
 from toolchain.frontends.onnx_ends import endings
+from toolchain.frontends.post_training.runner import runner
 from toolchain.frontends.qonnx_file import load_onnx
-from toolchain.frontends.qonnx_run import framework_run
 
 _ONNX_SUFFIXES = (".onnx",)
 _KERAS_SUFFIXES = (".h5", ".hdf5", ".keras", ".json")
@@ -47,19 +47,15 @@ class FloatModel:
     def digest(self) -> str:
         return hashlib.sha256(self.proto.SerializeToString(deterministic=True)).hexdigest()
 
-    def run_logits(self, x: np.ndarray, output: str) -> np.ndarray:
-        """An output's float values, before a softmax or the like that would stay on the host."""
+    def logits(self, output: str) -> Callable[[np.ndarray], np.ndarray]:
+        """An output's float values for samples, before a softmax or the like that would stay on the host."""
         ending = endings(self.proto.graph).get(output)
-        return self._run(x, output if ending is None else ending.tensor)
+        return self.function(output if ending is None else ending.tensor)
 
-    def _run(self, x: np.ndarray, tensor: str) -> np.ndarray:
-        run = framework_run(self.proto, [_input(self.proto.graph).name], {tensor: tensor})
-        return np.asarray(run(np.asarray(x, np.float32)))
-
-
-def _input(graph: Any) -> Any:
-    constants = {tensor.name for tensor in graph.initializer}
-    return next(value for value in graph.input if value.name not in constants)
+    def function(self, tensor: str) -> Callable[[np.ndarray], np.ndarray]:
+        """A tensor's float values for samples."""
+        run = runner(self.proto, [tensor])
+        return lambda x: np.asarray(run(x)[tensor], np.float64)
 
 
 def open_source(source: Any, *, input_shape: tuple[int, ...], weights: Path | None = None) -> FloatModel:
@@ -134,7 +130,7 @@ def _agreeing(model: FloatModel, run: Callable[[np.ndarray], np.ndarray]) -> Flo
     """The model, if the conversion to ONNX gives what the framework itself gives."""
     x = np.random.default_rng(0).normal(size=(_COMPARED, *model.input_shape)).astype(np.float32)
     wanted = np.asarray(run(x), np.float64)
-    found = np.asarray(model._run(x, model.proto.graph.output[0].name), np.float64)
+    found = model.function(model.proto.graph.output[0].name)(x)
     allowed = _TOLERANCE * max(1.0, float(np.abs(wanted).max(initial=0)))
     if found.shape != wanted.shape or not np.abs(found - wanted).max(initial=0) <= allowed:
         distance = "shape " + str(found.shape) if found.shape != wanted.shape else f"{np.abs(found - wanted).max():g}"

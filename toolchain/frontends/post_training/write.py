@@ -94,15 +94,15 @@ class Writer:
         written: list[Any] = list(self.first)
         (source,) = [value.name for value in self.graph.input if value.name not in self.constants]
         if source in self.observed:
-            written += self._quantiser(source, renamed)
+            written += self._quantiser(source, source, renamed)
         for node in self.graph.node:
             for index, name in enumerate(node.input):
                 if name in renamed:
                     node.input[index] = renamed[name]
             written.append(node)
-            for name in node.output:
+            for number, name in enumerate(node.output):
                 if name in self.observed:
-                    written += self._quantiser(name, renamed)
+                    written += self._quantiser(name, f"{node.name}{f':{number}' * (number > 0)}", renamed)
         copies = [self.onnx.NodeProto.FromString(node.SerializeToString()) for node in written]
         del self.graph.node[:]
         self.graph.node.extend(copies)
@@ -125,22 +125,23 @@ class Writer:
         self.graph.initializer.append(self.onnx.numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def _quantiser(self, tensor: str, renamed: dict[str, str]) -> list[Any]:
+    def _quantiser(self, tensor: str, label: str, renamed: dict[str, str]) -> list[Any]:
+        """The nodes that quantise a tensor, named by what makes it; what reads it then reads their result."""
         kind, make = self.observed[tensor].kind, self.onnx.helper.make_node
-        step = self._add(f"{tensor}/step", np.float32(kind.step))
-        zero = self._add(f"{tensor}/zero", np.zeros((), kind.storage))
+        step = self._add(f"{label}/step", np.float32(kind.step))
+        zero = self._add(f"{label}/zero", np.zeros((), kind.storage))
         nodes, value = [], tensor
         full = kind.bits == np.dtype(kind.storage).itemsize * 8
         if not full and kind.bits > 8:
-            ends = [self._add(f"{tensor}/{label}", np.float32(end * kind.step)) for label, end in _ends(kind)]
-            nodes.append(make("Clip", [value, *ends], [self._name(f"{tensor}/clipped")], self._name(f"{tensor}/clip")))
+            ends = [self._add(f"{label}/{what}", np.float32(end * kind.step)) for what, end in _ends(kind)]
+            nodes.append(make("Clip", [value, *ends], [self._name(f"{label}/clipped")], self._name(f"{label}/clip")))
             value = nodes[-1].output[0]
-        names = [self._name(f"{tensor}/{label}") for label in ("quantise", "integers", "dequantise", "quantised")]
+        names = [self._name(f"{label}/{what}") for what in ("quantise", "integers", "dequantise", "quantised")]
         nodes.append(make("QuantizeLinear", [value, step, zero], [names[1]], names[0]))
         value = names[1]
         if not full and kind.bits <= 8:
-            ends = [self._add(f"{tensor}/{label}", np.array(end, kind.storage)) for label, end in _ends(kind)]
-            nodes.append(make("Clip", [value, *ends], [self._name(f"{tensor}/clipped")], self._name(f"{tensor}/clip")))
+            ends = [self._add(f"{label}/{what}", np.array(end, kind.storage)) for what, end in _ends(kind)]
+            nodes.append(make("Clip", [value, *ends], [self._name(f"{label}/clipped")], self._name(f"{label}/clip")))
             value = nodes[-1].output[0]
         nodes.append(make("DequantizeLinear", [value, step, zero], [names[3]], names[2]))
         renamed[tensor] = names[3]
