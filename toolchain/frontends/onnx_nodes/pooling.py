@@ -34,6 +34,10 @@ def _pool(reader: Reader, node: NodeView) -> Value:
     window = window_numbers(node, "kernel_shape", count)
     strides, dilation = window_numbers(node, "strides", count), window_numbers(node, "dilations", count)
     padding = window_padding(node, line.shape[:-1], window, strides, dilation)
+    if any(max(pair) >= w for pair, w in zip(padding, window, strict=True)):
+        raise UnsupportedModel(
+            f"{node.label}: pads {padding} for windows of {window}, which may then lie in padding only"
+        )
     if node.integer("ceil_mode", 0):
         _require_no_ceiling(line, window, strides, dilation, padding, node)
     if len(node.outputs) > 1:
