@@ -31,7 +31,7 @@ from toolchain.ir import (
     TensorType,
     operations,
 )  # fmt: skip
-from toolchain.measure.float_exactness import LOWERED as IN_FLOATS
+from toolchain.measure import float_exactness
 from toolchain.measure.float_exactness import float_precision
 from toolchain.passes.choose_folding import FOLDABLE, Folding, check_folding, choose_folding, default_cycles_per_frame
 from toolchain.target import Target
@@ -103,16 +103,23 @@ def test_passes_refuse(operation: Operation, types: tuple[TensorType, ...]) -> N
 
 
 @pytest.mark.parametrize(("operation", "types"), list(samples()))
-def test_floating_point_is_refused_by_name(operation: Operation, types: tuple[TensorType, ...]) -> None:
+def test_floating_point_is_refused_only_for_too_many_bits(operation: Operation, types: tuple[TensorType, ...]) -> None:
     graph = sample_graph(operation, types)
     precision = float_precision(graph)
-    unsupported = not isinstance(operation, IN_FLOATS)
-    assert unsupported <= (precision.dtype == "")
-    # An input that is too wide comes first.
-    if unsupported and all(t.element.magnitude < 1 << 53 for t in types):
-        assert precision.why_not == (
-            f"y ({operation.kind} from the layer): operation {operation.kind!r} has no floating-point lowering"
-        )
+    widest = max(tensor.element.magnitude for tensor in graph.types.values())
+    assert precision.largest >= min(widest, 1 << 53)
+    if precision.dtype:
+        assert precision.largest < {"float32": 1 << 24, "float64": 1 << 53}[precision.dtype]
+    else:
+        assert precision.largest >= 1 << 53
+        assert "bits occur, float64 is exact below 54 bits; it would only be approximated" in precision.why_not
+
+
+def test_floating_point_without_a_lowering_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(float_exactness._BOUNDS, Relu)
+    assert float_precision(sample_graph(*next(Relu.samples()))).why_not == (
+        "y (relu from the layer): operation 'relu' has no floating-point lowering"
+    )
 
 
 def several_inputs() -> Graph:

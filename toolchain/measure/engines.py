@@ -15,6 +15,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -140,6 +141,9 @@ def _onnxruntime(graph: Graph, dtype: str, threads: int) -> Iterator[Call]:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if dtype == "float64":
+        # Beyond these it fuses operators into its own ones, some of which it has in float32 only (FusedMatMul).
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     model = onnx_model(graph, dtype).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [f"input_{index}" for index in range(len(graph.inputs))]
@@ -153,18 +157,23 @@ def _onnxruntime(graph: Graph, dtype: str, threads: int) -> Iterator[Call]:
 
 @contextmanager
 def _exact_torch(threads: int | None) -> Iterator[None]:
-    """Full float32 products (no TF32, no bfloat16 passes), no autograd; settings are put back afterwards."""
+    """Full float32 products (no TF32, no bfloat16 passes), convolutions without transforms of their inputs (NNPACK's), no
+    autograd; settings are put back afterwards."""
     import torch
 
     precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    onednn: Any = torch.backends.mkldnn
+    convolutions = onednn.conv.fp32_precision
     torch.set_float32_matmul_precision("highest")
+    onednn.conv.fp32_precision = "ieee"
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with torch.inference_mode():
+        with torch.backends.nnpack.flags(enabled=False), torch.inference_mode():
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
+        onednn.conv.fp32_precision = convolutions
         torch.set_num_threads(before)
 
 

@@ -6,32 +6,59 @@ a float, and sums, differences, and products of such integers that stay below th
 754: a result that can be represented is returned unrounded). Products with powers of two are exact as long as nothing
 underflows. So a lowering is exact if no integer that can occur anywhere in it reaches the bound; this module finds the
 largest one, operation by operation.
+
+That holds for convolutions whose products are those of the definition, summed in any order (directly, or as matrix products).
+It does not hold for fast algorithms that transform their inputs first (Winograd, Fourier), nor for products in fewer bits
+(TF32, bfloat16): the lowerings and engines keep those out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from math import prod
 
 import numpy as np
 
 from toolchain.ir import (
+    Add,
     AddBias,
     ArgMax,
+    Concatenate,
+    Constant,
+    Conv,
     Dense,
     Graph,
     Input,
+    InsertZeros,
+    Lookup,
+    MaxPool,
+    Multiply,
     Operation,
     Overflow,
+    Pad,
     Relu,
     Requantise,
     Reshape,
+    Scale,
+    Slice,
+    SumPool,
     TensorType,
+    Threshold,
+    TopK,
+    Transpose,
+    Upsample,
 )
 from toolchain.ir.operation import FLOAT32_EXACT, FLOAT64_EXACT
-from toolchain.ir.ops.threshold import Threshold
+from toolchain.ir.products import WeightedSums
 from toolchain.ir.rounding import round_shift
+
+#: Comparisons with thresholds that are made at once for one sample; more would need as much memory for a large batch.
+_COMPARED = 1 << 14
+#: Up to this many thresholds, comparing with one after the other is faster than a table.
+_FEW = 6
+#: Entries of the largest table that stands for thresholds.
+_LARGEST_TABLE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,11 +105,26 @@ def _requantise(operation: Requantise, x: TensorType) -> int:
     return bound
 
 
-def _dense(operation: Dense, x: TensorType) -> int:
+def _weighted_sums(operation: WeightedSums, x: TensorType) -> int:
     # No partial sum, in whatever order, exceeds the sum of the absolute products.
-    absolute = np.abs(operation.weights.astype(object)).sum(axis=0)
-    weights = int(np.abs(operation.weights.astype(object)).max())
-    return max(x.element.magnitude, weights, int(absolute.max()) * x.element.magnitude)
+    return operation.bound(x.element)
+
+
+def _sum_pool(operation: SumPool, x: TensorType) -> int:
+    return prod(operation.window) * x.element.magnitude
+
+
+def _add(operation: Add, a: TensorType, b: TensorType) -> int:
+    shift_a, shift_b = operation.shifts(a.element, b.element)
+    return (a.element.magnitude << shift_a) + (b.element.magnitude << shift_b)
+
+
+def _multiply(operation: Multiply, a: TensorType, b: TensorType) -> int:
+    return max(1, a.element.magnitude) * max(1, b.element.magnitude)
+
+
+def _scale(operation: Scale, x: TensorType) -> int:
+    return max(1, x.element.magnitude) * max(1, -int(operation.factors.min()), int(operation.factors.max()))
 
 
 def _add_bias(operation: AddBias, x: TensorType) -> int:
@@ -110,18 +152,65 @@ def clipped_thresholds(operation: Threshold, x: TensorType) -> np.ndarray:
     return np.asarray(clipped, dtype=object)
 
 
-def _moves_values(operation: Operation, x: TensorType) -> int:
+def compares_at_once(operation: Threshold, x: TensorType) -> bool:
+    """Whether each value is compared with all thresholds in one step."""
+    return x.size * operation.thresholds.shape[1] <= _COMPARED
+
+
+def as_lookup(operation: Threshold, x: TensorType) -> Lookup | None:
+    """The same function of `x` as a table, or None where thresholds are few or the interval is too long for one."""
+    (rows, count), span = operation.thresholds.shape, x.element.maximum - x.element.minimum + 1
+    if count <= _FEW or rows * span > _LARGEST_TABLE:
+        return None
+    # Places in the interval, which fit into 63 bits wherever it lies.
+    places = (clipped_thresholds(operation, x) - x.element.minimum).astype(np.int64)
+    counts = np.stack([np.searchsorted(row, np.arange(span), side="right") for row in places])
+    return Lookup(counts.astype(object) + operation.offset, x.element.minimum, operation.fraction)
+
+
+def table_positions(operation: Lookup, x: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """(table, zero): a value v of channel c becomes ``table[v + zero[c]]``; one entry of `zero` serves all channels.
+
+    table: the entries that `x` can reach, rows one after the other. zero: int64. Positions are integers in every lowering, so
+    no bound of a float format limits them.
+    """
+    table = operation.reachable(x.element)
+    rows, entries = table.shape
+    return table.reshape(-1), np.arange(rows, dtype=np.int64) * entries - x.element.minimum
+
+
+def _moves_values(operation: Operation, *types: TensorType) -> int:
+    return max((t.element.magnitude for t in types), default=0)
+
+
+def _selects(operation: Operation, x: TensorType) -> int:
     return max(x.element.magnitude, x.channels)
 
 
-_BOUNDS: dict[type[Operation], Callable[[Any, TensorType], int]] = {
+#: The largest integer inside each lowering, apart from its result.
+_BOUNDS: dict[type[Operation], Callable[..., int]] = {
+    Add: _add,
     AddBias: _add_bias,
-    ArgMax: _moves_values,
-    Dense: _dense,
+    ArgMax: _selects,
+    Concatenate: _moves_values,
+    Constant: _moves_values,
+    Conv: _weighted_sums,
+    Dense: _weighted_sums,
+    InsertZeros: _moves_values,
+    Lookup: _moves_values,
+    MaxPool: _moves_values,
+    Multiply: _multiply,
+    Pad: _moves_values,
     Relu: _relu,
     Requantise: _requantise,
     Reshape: _moves_values,
+    Scale: _scale,
+    Slice: _moves_values,
+    SumPool: _sum_pool,
     Threshold: _threshold,
+    TopK: _selects,
+    Transpose: _moves_values,
+    Upsample: _moves_values,
 }
 
 
@@ -130,11 +219,14 @@ LOWERED: tuple[type[Operation], ...] = (Input, *_BOUNDS)
 
 
 def largest_integer(operation: Operation, types: tuple[TensorType, ...]) -> int | None:
-    """The largest magnitude that can occur inside a float lowering of `operation`; None for one that has no lowering."""
+    """The largest magnitude that can occur inside a float lowering of `operation`; None for one that has no lowering.
+
+    types: the inputs' types.
+    """
     if isinstance(operation, Input):
         return operation.element.magnitude
     bound = _BOUNDS.get(type(operation))
-    return None if bound is None else max(bound(operation, types[0]), operation.infer(*types).element.magnitude)
+    return None if bound is None else max(bound(operation, *types), operation.infer(*types).element.magnitude)
 
 
 @dataclass(frozen=True)
