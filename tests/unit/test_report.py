@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from toolchain.errors import InputError, UsageError
-from toolchain.ir import AddBias, Dense, GraphBuilder, Input, IntegerType
+from toolchain.ir import AddBias, Conv, Dense, GraphBuilder, Input, IntegerType, SumPool
 from toolchain.measure.record import Kind, Measurement
 from toolchain.report.compare import compare_reports, print_comparison
 from toolchain.report.describe import confusion_matrix, describe_graph
@@ -257,6 +257,17 @@ def test_describe_graph() -> None:
     rows = describe_graph(builder.build())
     assert rows[0] == {"name": "x", "operation": "input", "source": "in", "shape": [2], "type": "fixed<4,4>"}
     assert rows[1]["accumulator"] == rows[1]["type"] == "fixed<7,6>[-44..46]"
+    assert "accumulator" not in rows[2]
+    validate(Report("m", graph=rows).to_json())
+
+
+def test_describe_graph_of_a_convolution() -> None:
+    builder = GraphBuilder("g")
+    x = builder.add(Input((4, 4, 1), IntegerType(False, 3)), name="x")
+    x = builder.add(Conv(np.array([[[[1, -2]]], [[[3, 0]]]]), (1, 1), (1, 1), 1, 2), x, name="conv", source="c")
+    builder.output(builder.add(SumPool((3, 4), (1, 1)), x, name="pool"))
+    rows = describe_graph(builder.build())
+    assert (rows[1]["shape"], rows[1]["accumulator"]) == ([3, 4, 2], "fixed<6,4>[-14..28]")
     assert "accumulator" not in rows[2]
     validate(Report("m", graph=rows).to_json())
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import InputError
-from toolchain.ir import Dense, Graph
+from toolchain.ir import Graph
+from toolchain.ir.products import WeightedSums
 
 
 def describe_graph(graph: Graph) -> list[dict[str, Any]]:
-    """The report's `graph` list: one row a node, with the type of the sums inside a matrix product as accumulator."""
+    """The report's `graph` list: one row a node, with the type of the sums of a matrix product or convolution as accumulator."""
     rows: list[dict[str, Any]] = []
     for node in graph.nodes:
         result = graph.types[node.name]
@@ -24,7 +25,7 @@ def describe_graph(graph: Graph) -> list[dict[str, Any]]:
             "shape": list(result.shape),
             "type": str(result.element),
         }
-        if isinstance(node.operation, Dense):
+        if isinstance(node.operation, WeightedSums):
             row["accumulator"] = str(result.element)
         rows.append(row)
     return rows
