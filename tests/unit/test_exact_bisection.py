@@ -32,11 +32,21 @@ def chains(random: np.random.Generator) -> dict[str, tuple[Function, ...]]:
         "rectified": (factor, Float32(), offset, Float32(), Clip(Fraction(0)), Clip(None, Fraction(6))),
         "leaky": (slope, Float32(), factor, Float32()),
         "rounding_alone": (Float32(),),
+        "factor_in_the_scale": (Float32(), offset, Float32()),
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["batch_norm", "falls_and_rises_again", "constant_channels", "rectified", "leaky", "rounding_alone"]
+    "name",
+    [
+        "batch_norm",
+        "falls_and_rises_again",
+        "constant_channels",
+        "rectified",
+        "leaky",
+        "rounding_alone",
+        "factor_in_the_scale",
+    ],
 )
 @pytest.mark.parametrize("width", [5, 12, 20])
 def test_bisection_gives_what_fractions_give(name: str, width: int, random: np.random.Generator) -> None:
@@ -44,6 +54,8 @@ def test_bisection_gives_what_fractions_give(name: str, width: int, random: np.r
     functions = chains(random)[name]
     if name == "rounding_alone":
         scale = scale[:1]
+    if name == "factor_in_the_scale":
+        scale = tuple(Fraction(abs(float(np.float32(v)))) for v in random.normal(0, 0.01, CHANNELS))
     offset = tuple(Fraction(int(v), 16) for v in random.integers(-50, 50, CHANNELS))
     line = Line("x", (CHANNELS,), scale, offset, functions)
     element = IntegerType(True, width)
@@ -78,7 +90,8 @@ HALVES = [HalfLine(Fraction(t), True) for t in range(100)]
     "line",
     [
         Line("x", (4,), (Fraction(1, 3),), functions=(Float32(),)),
-        Line("x", (4,), (Fraction(1),), (Fraction(1, 1 << 20),), (Float32(),)),
+        Line("x", (4,), (Fraction(1),), (Fraction(1, 1 << 50),), (Float32(),)),
+        Line("x", (4,), (Fraction(1),), (Fraction(1, 1 << 20),), (Clip(Fraction(0)), Float32())),
         Line("x", (4,), (Fraction(1),), functions=(Affine((Fraction(1, 3),), (Fraction(0),)), Float32())),
         Line("x", (4,), (Fraction(1),), functions=(Affine((Fraction(3),), (Fraction(1),)), Float32())),
         Line("x", (4,), (Fraction(1),), functions=(Affine((Fraction(3),), (Fraction(0),)), Clip(Fraction(0)), Float32())),

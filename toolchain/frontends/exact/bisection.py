@@ -16,7 +16,7 @@ import numpy as np
 from toolchain.frontends.exact.functions import Affine, Clip, Float32, HalfLine, Leaky
 from toolchain.frontends.exact.values import Line, common_step
 from toolchain.ir import IntegerType
-from toolchain.ir.operation import FLOAT32_EXACT
+from toolchain.ir.operation import FLOAT32_EXACT, FLOAT64_EXACT
 
 #: Thresholds from which arrays pay off.
 _LEAST_COUNT = 64
@@ -58,12 +58,16 @@ def reached_by_bisection(
 
 
 def _floats(line: Line, channels: int, element: IntegerType) -> tuple[np.ndarray, np.ndarray] | None:
-    """(scale, offset) of each channel as float64, if what they make of every integer is a float32, and so are all factors."""
+    """(scale, offset) of each channel as float64, if what they make of every integer is exact, and so is what comes after.
+
+    That is float64 where it is rounded to float32 right away, else a float32; and all factors are float32.
+    """
+    limit = FLOAT64_EXACT if isinstance(line.functions[0], Float32) else FLOAT32_EXACT
     for scale, offset in set(zip(line.spread(line.scale), line.spread(line.offset), strict=True)):
-        unit = common_step([v for v in (abs(scale), abs(offset)) if v])
+        unit = common_step([v for v in (abs(scale), abs(offset)) if v] or [Fraction(1)])
         largest = max(abs(scale * end + offset) for end in (element.minimum, element.maximum))
         odd = unit.numerator // (unit.numerator & -unit.numerator)
-        if unit.denominator & (unit.denominator - 1) or largest / unit * odd > FLOAT32_EXACT:
+        if unit.denominator & (unit.denominator - 1) or largest / unit * odd > limit:
             return None
     following = [*line.functions[1:], None]
     for function, after in zip(line.functions, following, strict=True):
