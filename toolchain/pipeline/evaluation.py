@@ -14,7 +14,8 @@ from toolchain.build.schedule import Progress, Silent
 from toolchain.errors import InputError
 from toolchain.frontends import load_model
 from toolchain.frontends.model_folder import load_vectors
-from toolchain.ir import Graph, Output, host_order, interpret, quantise_input, real_values
+from toolchain.ir import Output, host_order, interpret, quantise_input, real_values
+from toolchain.passes.absorb_transpose import absorb_transpose
 from toolchain.pipeline.graph_stage import predictions
 
 
@@ -51,7 +52,7 @@ def evaluate(
         loaded = load_model(
             model, input_type=input_type, input_samples=input_samples, input_bits=input_bits, weights=named
         )
-    graph: Graph = loaded.graph
+    graph = absorb_transpose(loaded.graph)  # as a build takes it, so that both name the same digest
     progress.finished("load")
     progress.started("evaluate", f"{len(given.x)} vectors")
     if len(graph.inputs) != 1:

@@ -16,6 +16,7 @@ from toolchain.errors import InputError, Mismatch, ToolchainError, UnsupportedMo
 from toolchain.frontends.model_folder import load_vectors
 from toolchain.ir import Graph, interpret, load_graph, quantise_input, real_inputs, real_values, save_graph
 from toolchain.ir.operation import storage_dtype
+from toolchain.passes.absorb_transpose import absorb_transpose
 from toolchain.pipeline.request import Request
 from toolchain.report.describe import confusion_matrix, quantisation_note
 from toolchain.verify.vectors import random_vectors
@@ -52,7 +53,12 @@ def run_graph_stage(folder: BuildFolder, request: Request, loaded: Any, say: Cal
         "input_type": request.input_type,
         "sampled_input": str(request.sampled_input),
         "sources": source_digest(
-            "ir", "frontends", "verify/framework.py", "verify/vectors.py", "pipeline/graph_stage.py"
+            "ir",
+            "frontends",
+            "passes/absorb_transpose.py",
+            "verify/framework.py",
+            "verify/vectors.py",
+            "pipeline/graph_stage.py",
         ),
         "versions": package_versions(*_FRAMEWORKS),
     }
@@ -72,7 +78,8 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
         say("loading the framework and the model")
         origin = request.folder.path if request.folder else request.source
         loaded = load_model(origin, input_type=request.input_type, weights=request.weights)
-    graph: Graph = loaded.graph
+    graph = absorb_transpose(loaded.graph)
+    loaded = replace(loaded, graph=graph)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise InputError(
             f"{request.name}: has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; builds take one of each so far"

@@ -15,6 +15,7 @@ from toolchain.build.schedule import Progress, Silent
 from toolchain.errors import BuildFailed, InputError, ToolchainError, ToolNotFound, UnsupportedModel
 from toolchain.frontends import load_model
 from toolchain.ir import Graph, save_graph
+from toolchain.passes.absorb_transpose import absorb_transpose
 from toolchain.report.inspection import Inspection, inspect_graph
 
 JSON_NAME, PICTURE_NAME = "inspect.json", "graph.svg"
@@ -50,13 +51,14 @@ def inspect_model(
             model, input_type=input_type, input_samples=input_samples, input_bits=input_bits, weights=named
         )
     progress.finished("load")
-    inspection = inspect_graph(loaded.graph, model=loaded.name, framework=loaded.framework)
+    graph = absorb_transpose(loaded.graph)  # as a build takes it
+    inspection = inspect_graph(graph, model=loaded.name, framework=loaded.framework)
     if loaded.sampled_input:
         inspection = replace(inspection, notes=(*inspection.notes, str(loaded.sampled_input)))
     if folder is None:
         return inspection
     progress.started("write", "picture and files")
-    inspection = _write_all(folder, loaded.graph, inspection)
+    inspection = _write_all(folder, graph, inspection)
     progress.finished("write")
     return inspection
 
