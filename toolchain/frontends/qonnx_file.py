@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,29 @@ def _name_version_of_trunc(model: Any) -> None:
                 entry.version = 2 if operands == {6} else 1
 
 
+def _texts(model: Any) -> Iterator[str | bytes]:
+    """Every name in the file that something looks at."""
+    graph = model.graph
+    yield graph.name
+    for entry in model.opset_import:
+        yield entry.domain
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.domain, node.op_type, node.name, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+
+
+def _require_text(graph: Any, path: Path) -> None:
+    """Raise InputError where a name is not UTF-8: protobuf hands such a one over as bytes."""
+    names = [graph.name]
+    for node in graph.node:
+        names += [node.op_type, node.domain, node.name, *node.input, *node.output, *(a.name for a in node.attribute)]
+    names += [value.name for values in (graph.initializer, graph.input, graph.output) for value in values]
+    if any(isinstance(name, bytes) for name in names):
+        raise InputError(f"{path}: not a valid ONNX model: a name in it is not text (UTF-8)")
+
+
 def load_onnx(path: Path) -> Any:
     """The ModelProto in a file.
 
@@ -60,6 +84,9 @@ def load_onnx(path: Path) -> Any:
         raise InputError(f"{path}: not an ONNX file ({error})") from None
     if not model.graph.node:
         raise InputError(f"{path}: not an ONNX file, or one without operations")
+    for text in _texts(model):
+        if isinstance(text, bytes):  # what protobuf gives for text that cannot be decoded
+            raise InputError(f"{path}: holds a name that is no UTF-8 text, {text[:40]!r}; the file is damaged")
     tensors = list(model.graph.initializer)
     tensors += [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
     for tensor in tensors:
@@ -67,7 +94,8 @@ def load_onnx(path: Path) -> Any:
             raise UnsupportedModel(
                 f"{path}: tensor {tensor.name!r} is kept in another file; save the model as one file"
             )
-    domains = sorted({node.domain for node in model.graph.node} | {entry.domain for entry in model.opset_import})
+    _require_text(model.graph, path)
+    domains = sorted({str(entry.domain) for entry in (*model.graph.node, *model.opset_import)})
     unknown = [domain for domain in domains if domain not in DOMAINS]
     if unknown:
         raise UnsupportedModel(
