@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,9 +29,15 @@ from toolchain.ir import (
     Scale,
     Threshold,
     Transpose,
+    graph_order,
     interpret,
+    load_graph,
+    real_inputs,
+    save_graph,
 )
 from toolchain.passes.absorb_transpose import absorb_transpose
+from toolchain.pipeline import build_hardware, evaluate
+from toolchain.pipeline.inspection import inspect_model
 
 Insert = Callable[[GraphBuilder, str], str]
 
@@ -138,6 +145,22 @@ def test_several_transpositions_and_wide_weights(random: np.random.Generator) ->
     builder.output(builder.add(Dense(wide), x, name="wide"), name="wide")
     graph = builder.build()
     assert assert_only_transposes_went(graph, absorb_transpose(graph), random) == {"first", "transposed", "turned"}
+
+
+def test_builds_evaluations_and_inspections_take_the_same_graph(random: np.random.Generator, tmp_path: Path) -> None:
+    graph = flattened(random, permutation=(2, 0, 1)).build()
+    file = save_graph(graph, tmp_path / "model.bitwright")
+    expected = absorb_transpose(graph)
+    x = real_inputs(graph.inputs[0], feeds_for(graph, 9, random)["image"])
+    np.savez(tmp_path / "v.npz", x=x)
+    report = build_hardware(file, out=tmp_path / "build", until="graph", vectors=tmp_path / "v.npz").report
+    summary = evaluate(file, vectors=tmp_path / "v.npz")
+    inspect_model(file, out=tmp_path / "look")
+    assert report["graph_digest"] == summary["graph_digest"] == expected.digest
+    assert load_graph(tmp_path / "look" / "graph.bitwright").digest == expected.digest
+    assert load_graph(tmp_path / "build" / "graph" / "graph.bitwright").digest == expected.digest
+    integers = interpret(graph, graph_order(graph.inputs[0].operation, x).astype(np.int64))["scores"]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(summary["arrays"]["y_integer"], integers)
 
 
 def also_output(builder: GraphBuilder, x: str) -> str:
