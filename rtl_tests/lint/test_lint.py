@@ -25,6 +25,7 @@ BENCHES = (
     "relu",
     "requantise",
     "skid_buffer",
+    "sliding_window",
     "stream_fifo",
     "stream_width_converter",
     "threshold",
@@ -44,6 +45,7 @@ INNER: dict[str, list[dict[str, int | str]]] = {
     "saturate": [{"OVERFLOW": code} for code in range(4)],
     "stream_narrow": [{"FACTOR": 3}],
     "stream_widen": [{"FACTOR": 3}],
+    "wrap_counter": [{"COUNT": count} for count in (1, 2, 5)],
 }
 
 #: Faulty parameters, and the values that the message has to name.
@@ -54,6 +56,10 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("stream_fifo", {"DEPTH": 1}, "got 8 and 1"),
     ("argmax", {"CHANNELS": 10, "INDEX_WIDTH": 3}, "3 bits for 10 channels"),
     ("requantise", {"OVERFLOW": 3, "OUTPUT_SIGNED": 0}, "OUTPUT_SIGNED 0"),
+    ("sliding_window", {"CHANNELS": 6, "SIMD": 4}, "4, 6 and 8"),
+    ("sliding_window", {"HEIGHT": 4, "KERNEL_HEIGHT": 3, "DILATION_HEIGHT": 2}, "5 x 3 pixels, the frame has 4 x 8"),
+    ("sliding_window", {"BUFFER_BEATS": 37}, "at least 38"),
+    ("sliding_window", {"STRIDE_WIDTH": 0}, "1 x 0"),
     ("relu", {"NEGATIVE_SLOPE_SHIFT": -2}, "-2"),
 ]
 

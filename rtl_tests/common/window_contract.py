@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycle-exact models of the handshakes of sliding_window, window_reduce and pad, from the rules in their headers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A frame of height x width pixels of `beats` beats, and a kernel over it; pairs are (rows, columns)."""
+
+    height: int
+    width: int
+    beats: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def frame(self) -> int:
+        return self.height * self.width * self.beats
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        over = [(k - 1) * d for k, d in zip(self.kernel, self.dilation, strict=True)]
+        return (self.height - over[0] - 1) // self.stride[0] + 1, (self.width - over[1] - 1) // self.stride[1] + 1
+
+    @property
+    def window_beats(self) -> int:
+        return self.kernel[0] * self.kernel[1] * self.beats
+
+    @property
+    def span(self) -> int:
+        """Beats from the first to the last of a window: the least that a buffer may hold."""
+        (rows, columns), (down, right) = self.kernel, self.dilation
+        return ((rows - 1) * down * self.width + (columns - 1) * right + 1) * self.beats
+
+    def first(self, window: int) -> int:
+        """Input beat, counted over all frames, that is the first of a window, counted over all frames."""
+        line, x = divmod(window, self.positions[1])
+        f, y = divmod(line, self.positions[0])
+        return f * self.frame + (y * self.stride[0] * self.width + x * self.stride[1]) * self.beats
+
+    def source(self, k: int) -> int:
+        window, beat = divmod(k, self.window_beats)
+        tap, c = divmod(beat, self.beats)
+        r, s = divmod(tap, self.kernel[1])
+        return self.first(window) + (r * self.dilation[0] * self.width + s * self.dilation[1]) * self.beats + c
+
+
+class SlidingWindowContract:
+    """Output beats are read one a cycle as their input beats arrive; a window's beats are given up at its end."""
+
+    def __init__(self, geometry: Geometry, buffer_beats: int) -> None:
+        self.geometry, self.buffer_beats = geometry, buffer_beats
+        self.slots, self.latency = 5, 4
+        self.cycle = self.accepted = self.read = 0
+        self.offered_from: deque[int] = deque()
+
+    def ready(self) -> bool:
+        window = self.read // self.geometry.window_beats
+        return self.accepted < self.buffer_beats + self.geometry.first(window)
+
+    def valid(self) -> bool:
+        return bool(self.offered_from) and self.offered_from[0] <= self.cycle
+
+    def tick(self, accepted: bool, taken: bool) -> None:
+        reads = self.geometry.source(self.read) < self.accepted and len(self.offered_from) < self.slots
+        if taken:
+            self.offered_from.popleft()
+        if reads:
+            self.offered_from.append(self.cycle + self.latency)
+            self.read += 1
+        self.accepted += accepted
+        self.cycle += 1

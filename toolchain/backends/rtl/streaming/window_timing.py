@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the kernels of convolutional networks take and give beats: sliding_window, window_reduce and pad.
+
+The conventions are those of `timing`; the rules are those in the modules' headers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from toolchain.backends.rtl.streaming.timing import Behaviour
+
+#: Output beats of sliding_window that may be read and not taken, and cycles from the reading of one to its offer.
+_WINDOW_SLOTS = 5
+_WINDOW_LATENCY_CYCLES = 4
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a kernel on a frame of height x width pixels of `pixel_beats` beats each; pairs are (rows, columns).
+
+    Beats and windows are counted over all frames. The kernel has to fit on the frame.
+    """
+
+    height: int
+    width: int
+    pixel_beats: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def frame_beats(self) -> int:
+        """Input beats a frame."""
+        return self.height * self.width * self.pixel_beats
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """Windows in a column and in a row."""
+        rows, columns = (
+            (size - (taps - 1) * dilation - 1) // stride + 1
+            for size, taps, stride, dilation in zip(
+                (self.height, self.width), self.kernel, self.stride, self.dilation, strict=True
+            )
+        )
+        return rows, columns
+
+    @property
+    def window_beats(self) -> int:
+        return self.kernel[0] * self.kernel[1] * self.pixel_beats
+
+    @property
+    def output_beats(self) -> int:
+        """Output beats a frame."""
+        return self.positions[0] * self.positions[1] * self.window_beats
+
+    @property
+    def least_buffer_beats(self) -> int:
+        """The least that sliding_window's buffer may hold: the beats from the first to the last of a window."""
+        return self.offsets[-1] + 1
+
+    @cached_property
+    def offsets(self) -> list[int]:
+        """Distances of a window's beats, in their order, from its first."""
+        down, right = self.dilation
+        return [
+            (row * down * self.width + column * right) * self.pixel_beats + beat
+            for row in range(self.kernel[0])
+            for column in range(self.kernel[1])
+            for beat in range(self.pixel_beats)
+        ]
+
+    def first(self, window: int) -> int:
+        """The first input beat of a window."""
+        rows, columns = self.positions
+        line, x = divmod(window, columns)
+        frame, y = divmod(line, rows)
+        return frame * self.frame_beats + (y * self.stride[0] * self.width + x * self.stride[1]) * self.pixel_beats
+
+    def source(self, output_beat: int) -> int:
+        """The input beat that an output beat is."""
+        window, beat = divmod(output_beat, self.window_beats)
+        return self.first(window) + self.offsets[beat]
+
+
+def sliding_window_beats(windows: Windows) -> int:
+    """The smallest BUFFER_BEATS with which sliding_window never slows a stream down: max(input, output beats) a frame.
+
+    Where the output has more beats, each is read in the cycle after the one before, for ever; then every input beat has a
+    last cycle in which it may come (one before its reading, and one before the input beat behind it), and the buffer has
+    to have room for it by then. Where the input has more beats, one is accepted in every cycle, each output beat is read
+    as early as it can, and the buffer has to have room for every beat when it comes.
+    """
+    # What a beat waits for, or has to be early for, lies in its own frame or in one beside it: of four frames the third
+    # is like every later one. The beats of a pixel follow each other on both sides, so its first stands for all.
+    frame, pixel, frames = windows.frame_beats, windows.pixel_beats, 4
+    firsts = np.array([windows.first(window) for window in range(frames * windows.positions[0] * windows.positions[1])])
+    sources = (firsts[:, None] + np.array(windows.offsets[::pixel])).ravel()
+    lead = np.arange(len(sources)) * pixel - 1 - sources  # cycles that a source comes early if both sides never wait
+    beats = np.arange(2 * frame, 3 * frame)
+    if windows.output_beats >= frame:
+        slack = np.full(frames * frame // pixel, windows.output_beats * frames)
+        np.minimum.at(slack, sources // pixel, lead)
+        latest = np.minimum.accumulate(slack[::-1])[::-1]
+        current = (beats + latest[beats // pixel]) // windows.window_beats
+    else:
+        taps = windows.kernel[0] * windows.kernel[1]
+        late = np.maximum.accumulate(-lead)[taps - 1 :: taps]
+        ends = (np.arange(len(firsts)) + 1) * windows.window_beats - 1 + late
+        current = np.searchsorted(ends, beats, side="left")
+    needed = int((beats - firsts[current]).max()) + 1
+    return max(windows.least_buffer_beats, needed)
+
+
+@dataclass(frozen=True)
+class SlidingWindowTiming:
+    """sliding_window: output beats are read one a cycle, each behind its input beat and while 5 or fewer wait.
+
+    An input beat has room when it lies fewer than `buffer_beats` behind the first of the window that is read. It needs
+    `buffer_beats` >= windows.least_buffer_beats.
+    """
+
+    windows: Windows
+    buffer_beats: int
+
+    @property
+    def capacity_beats(self) -> int:
+        # An input beat looks back to the window whose end made room for it.
+        return (self.buffer_beats // self.windows.frame_beats + 2) * self.windows.output_beats + _WINDOW_SLOTS
+
+    def start(self) -> Behaviour:
+        return _SlidingWindow(self)
+
+
+class _SlidingWindow:
+    def __init__(self, timing: SlidingWindowTiming) -> None:
+        self._windows = timing.windows
+        self._buffer_beats = timing.buffer_beats
+        self._reads: list[int] = []  # cycle in which each output beat is read
+        self._window = 0  # the first window that leaves room for the input beat asked for last
+
+    def _read(self, output_beat: int, accepts: list[int], takes: list[int]) -> int | None:
+        known = self._reads
+        while len(known) <= output_beat:
+            number = len(known)
+            source = self._windows.source(number)
+            if source >= len(accepts) or number - _WINDOW_SLOTS >= len(takes):
+                return None
+            cycle = accepts[source] + 1
+            if number:
+                cycle = max(cycle, known[-1] + 1)
+            if number >= _WINDOW_SLOTS:
+                cycle = max(cycle, takes[number - _WINDOW_SLOTS] + 1)
+            known.append(cycle)
+        return known[output_beat]
+
+    def ready(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
+        earliest = accepts[beat - 1] + 1 if beat else 0
+        while beat >= self._windows.first(self._window) + self._buffer_beats:
+            self._window += 1
+        if self._window == 0:
+            return earliest
+        end = self._read(self._window * self._windows.window_beats - 1, accepts, takes)
+        return None if end is None else max(earliest, end + 1)
+
+    def offer(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
+        read = self._read(beat, accepts, takes)
+        if read is None:
+            return None
+        earliest = read + _WINDOW_LATENCY_CYCLES
+        return max(earliest, takes[beat - 1] + 1) if beat else earliest
