@@ -103,15 +103,15 @@ KNOWN = unsupported_quantiser("", "").partition("; ")[2]
             "m.h5: layer 'd' (Dense): its weights are not quantised; use QDense with a quantiser for each of its weights",
         ),
         (
-            {"class_name": "LSTM", "config": {"name": "r"}},
-            f"m.h5: layer 'r' (LSTM): layers of this class are not supported; supported are {SUPPORTED}",
+            {"class_name": "ConvLSTM2D", "config": {"name": "r"}},
+            f"m.h5: layer 'r' (ConvLSTM2D): layers of this class are not supported; supported are {SUPPORTED}",
         ),
         (
             {
                 "class_name": "Sequential",
                 "config": {"name": "inner", "layers": [{"class_name": "GRU", "config": {"name": "g"}}]},
             },
-            f"m.h5: layer 'inner/g' (GRU): layers of this class are not supported; supported are {SUPPORTED}",
+            "m.h5: layer 'inner/g' (GRU): its weights are not quantised; use QGRU with a quantiser for each of its weights",
         ),
         (
             {**dense(), "registered_name": "Lambda"},

@@ -32,6 +32,8 @@ _MAXIMUM_COUNT = 1 << 20
 _MAXIMUM_ELEMENTS = 1 << 28
 _MAXIMUM_DEPTH = 16
 _COUNTS = ("units", "filters", "depth_multiplier", "groups")
+#: Entries that hold the description of a layer inside the layer.
+WRAPPED = ("layer", "backward_layer")
 
 
 #: Layer class -> the entries of its configuration that a file may set.
@@ -85,9 +87,8 @@ def _safe_layer(
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: a layer of class {class_name!r} has no name")
     label = f"{where}: layer {prefix + name!r} ({class_name})"
-    # What Keras would use instead of the class name. QKeras's own name is registered with its package before it.
     registered = entry.get("registered_name")
-    if registered not in (None, class_name) and not str(registered).endswith(f">{class_name}"):
+    if not _is_named(registered, class_name):
         raise UnsupportedModel(
             f"{label}: the file says that its class is registered as {registered!r}; expected its name"
         )
@@ -125,7 +126,8 @@ def _safe_entries(
         return kept
     for key in layers()[class_name].entries if known is None else known[class_name]:
         if key in config:
-            kept[key] = _safe_value(key, config[key], label)
+            value = config[key]
+            kept[key] = _safe_wrapped(key, value, label, known) if key in WRAPPED else _safe_value(key, value, label)
     return kept
 
 
@@ -190,6 +192,26 @@ def _safe_inbound(value: Any, label: str) -> list[Any]:
     return safe
 
 
+def _safe_wrapped(key: str, value: Any, label: str, known: Known | None) -> dict[str, Any] | None:
+    """The layer inside a layer such as Bidirectional."""
+    if value is None:
+        return None
+    class_name, config = (value.get("class_name"), value.get("config")) if isinstance(value, dict) else (None, None)
+    if not isinstance(class_name, str) or not isinstance(config, dict) or not isinstance(config.get("name"), str):
+        raise InputError(f"{label}: {key} must describe a layer, found {value!r}")
+    inner = f"{label}: {key} {config['name']!r} ({class_name})"
+    if not _is_named(value.get("registered_name"), class_name):
+        raise UnsupportedModel(
+            f"{inner}: the file says that its class is registered as {value['registered_name']!r}; expected its name"
+        )
+    return {"class_name": class_name, "config": _safe_entries(class_name, config["name"], config, inner, known)}
+
+
+def _is_named(registered: Any, class_name: Any) -> bool:
+    """Whether what Keras would use instead of the class name is that name. QKeras's has its package before it."""
+    return registered in (None, class_name) or str(registered).endswith(f">{class_name}")
+
+
 def _safe_value(key: str, value: Any, label: str) -> Any:
     if key.endswith(("activation", "_quantizer")):
         return _safe_quantiser(key, value, label)
@@ -231,9 +253,7 @@ def _safe_quantiser(key: str, value: Any, label: str) -> Any:
         raise UnsupportedModel(f"{label}: {key} must be a quantiser, found {value!r}")
     class_name, config = value.get("class_name"), value["config"]
     registered = value.get("registered_name")
-    if class_name not in QUANTISERS or (
-        registered not in (None, class_name) and not str(registered).endswith(f">{class_name}")
-    ):
+    if class_name not in QUANTISERS or not _is_named(registered, class_name):
         raise UnsupportedModel(unsupported_quantiser(f"{label}: {key}", str(class_name)))
     for argument, content in config.items():
         plain = _plain_items(content, depth=5 if argument == "alpha" else 0)

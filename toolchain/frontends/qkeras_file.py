@@ -20,7 +20,7 @@ from typing import Any
 
 from toolchain.errors import InputError, ToolchainError, ToolNotFound
 from toolchain.frontends.keras3 import in_terms_of_keras2, is_keras3, set_weights
-from toolchain.frontends.qkeras_config import Known, safe_model_config
+from toolchain.frontends.qkeras_config import WRAPPED, Known, safe_model_config
 from toolchain.frontends.qkeras_runtime import custom_objects, import_tf_keras
 
 _MAXIMUM_JSON_BYTES = 64 << 20
@@ -74,7 +74,12 @@ def _make_quantisers(config: dict[str, Any], objects: dict[str, Any]) -> None:
             _make_quantisers(layer, objects)
             continue
         for key, value in layer["config"].items():
-            if isinstance(value, dict):
+            if key in WRAPPED:
+                # Keras makes this layer from its description, and recurrent layers their quantisers from theirs.
+                for settings in (value or {}).get("config", {}).values():
+                    if isinstance(settings, dict):
+                        settings["config"] = _arrays(settings["config"])
+            elif isinstance(value, dict):
                 layer["config"][key] = objects[value["class_name"]](**_arrays(value["config"]))
 
 

@@ -40,6 +40,7 @@ def import_qkeras() -> Any:
         with _keras_stands_for(tf_keras):
             import qkeras
         _restore_stack(qkeras)
+        _restore_recurrent(qkeras)
     except ImportError as error:
         raise ToolNotFound(
             f"QKeras cannot be imported ({error}); install it with: pip install 'bitwright[qkeras]'"
@@ -53,6 +54,17 @@ def _restore_stack(qkeras: Any) -> None:
 
     if not hasattr(array_ops, "stack"):
         qkeras.qconvolutional.array_ops = SimpleNamespace(**vars(array_ops), stack=array_ops_stack.stack)
+
+
+def _restore_recurrent(qkeras: Any) -> None:
+    """The same for QSimpleRNN and QGRU, which call two functions that TensorFlow has renamed or moved."""
+    from tensorflow.python.ops import array_ops, array_ops_stack
+    from tensorflow.python.util import nest
+
+    if not hasattr(nest, "is_sequence"):
+        qkeras.qrecurrent.nest = SimpleNamespace(**vars(nest), is_sequence=nest.is_nested)
+    if not hasattr(array_ops, "unstack"):
+        qkeras.qrecurrent.array_ops = SimpleNamespace(**vars(array_ops), unstack=array_ops_stack.unstack)
 
 
 @contextmanager

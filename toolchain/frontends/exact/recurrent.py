@@ -23,9 +23,9 @@ from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact import elementwise, linear
 from toolchain.frontends.exact.functions import Curve, Float32, Function
 from toolchain.frontends.exact.shapes import cut
-from toolchain.frontends.exact.values import ONE, ZERO, Fractions, Line, Site, Weights
+from toolchain.frontends.exact.values import ONE, ZERO, Fractions, Line, Site, Weights, power_of_two
 from toolchain.frontends.exact.walk import Walk
-from toolchain.ir import Dense, Node, Operation
+from toolchain.ir import Dense, Node, Operation, Scale
 
 #: Operations that one layer may become.
 MAXIMUM_OPERATIONS = 20_000
@@ -46,8 +46,16 @@ class Arithmetic:
 
     def dense(self, line: Line, weights: Weights, site: Site) -> Line:
         """``line @ weights``. The same weights with inputs of the same meaning are the same operation, array and all."""
+        line = self.walk.settled(line, site)
         product = linear.dense(self.walk, line, weights, site)
         known = self._products.setdefault(id(weights), (weights, []))[1]
+        pending = product.pending
+        assert pending is not None
+        exponent = power_of_two(product.scale[0])
+        fraction = pending.weight_fraction
+        if exponent is not None:
+            # A binary point is a label. Where it is that of the real values, it does not drift from step to step.
+            fraction = -exponent - self.walk.element(line).fraction
 
         def make(integers: np.ndarray, fraction: int) -> Operation:
             for operation in known:
@@ -56,8 +64,15 @@ class Arithmetic:
             known.append(Dense(integers, fraction))
             return known[-1]
 
-        assert product.pending is not None
-        return replace(product, pending=replace(product.pending, make=make))
+        return replace(product, pending=replace(pending, make=make, weight_fraction=fraction))
+
+    def labelled(self, line: Line, site: Site) -> Line:
+        """An emitted line whose binary point is that of its real values, where they are multiples of a power of two."""
+        exponent = power_of_two(line.scale[0]) if len(line.scale) == 1 else None
+        shift = 0 if exponent is None else -exponent - self.walk.element(line).fraction
+        if not shift:
+            return line
+        return replace(line, tensor=self.walk.add(Scale(np.array([1]), shift), line.tensor, site=site.inner("point")))
 
     def add(self, a: Line, b: Line, site: Site) -> Line:
         return elementwise.add(self.walk, a, b, site)
@@ -76,16 +91,16 @@ class Arithmetic:
 # ---- cells -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Gate:
-    """``activate(x + h @ hidden)``, where x is the gate's row of inputs: its product with them, and all its biases.
+    """``activate(x + h @ hidden)``, where x is the gate's row of inputs: its product with them, and all that is added.
 
-    hidden_bias: of these, what the framework adds to ``h @ hidden`` first. last_bias: what it adds to the whole at last.
+    hidden_bias: of that, what the framework adds to ``h @ hidden`` first. last: what it adds to the whole, one after the other.
     """
 
     name: str
     hidden: Weights
     activate: Apply
     hidden_bias: Fractions | None = None
-    last_bias: Fractions | None = None
+    last: tuple[Fractions, ...] = ()
 
     def __call__(self, do: Arithmetic, row: Line, h: Line | None, site: Site) -> Line:
         site = site.inner(self.name)
@@ -94,9 +109,10 @@ class Gate:
         product = do.dense(h, self.hidden, site.inner("hidden"))
         if self.hidden_bias is not None:
             do.passes(linear.with_bias(do.walk, product, self.hidden_bias))
-        total = do.add(row, product, site.inner("sum"))
-        if self.last_bias is not None:
-            do.passes(linear.with_bias(do.walk, total, [-bias for bias in self.last_bias]))
+        total = earlier = do.add(row, product, site.inner("sum"))
+        for addend in reversed(self.last):
+            earlier = linear.with_bias(do.walk, earlier, [-value for value in addend])
+            do.passes(earlier)
         return self.activate(total, site)
 
 

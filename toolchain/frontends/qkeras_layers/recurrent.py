@@ -19,18 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact.functions import Clip, Curve
+from toolchain.frontends.exact.functions import Curve
 from toolchain.frontends.exact.linear import with_bias
 from toolchain.frontends.exact.recurrent import Apply, Arithmetic, Gate, Gru, Lstm, States, stacked, unroll
 from toolchain.frontends.exact.shapes import reshape
 from toolchain.frontends.exact.values import (
-    ONE,
     ZERO,
     Fractions,
     Line,
@@ -44,9 +42,9 @@ from toolchain.frontends.exact.walk import MAXIMUM_EXTRA_FRACTION
 from toolchain.frontends.qkeras_layers.dense import layer_bias, layer_weights
 from toolchain.frontends.qkeras_layers.float32 import representable, require_exact, require_exact_sums, rounded
 from toolchain.frontends.qkeras_layers.functions import activated
+from toolchain.frontends.qkeras_layers.hard import HALF, hard, hard_of_half, is_hard, is_hard_sigmoid
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, handles, reader_of
 from toolchain.frontends.qkeras_quantisers import is_quantiser, quantise
-from toolchain.frontends.qkeras_runtime import import_qkeras
 from toolchain.frontends.qkeras_weights import framework_weights
 from toolchain.ir import Constant
 
@@ -56,7 +54,6 @@ _RECURRENT = (
 )  # fmt: skip
 _GATED = ("recurrent_activation", "implementation", *_RECURRENT)
 _GATES = {"QSimpleRNN": ("h",), "QLSTM": ("i", "f", "c", "o"), "QGRU": ("z", "r", "h")}
-_HALF = Fraction(1, 2)
 #: What to give instead of a function whose result is not quantised.
 _INSTEAD = {"activation": "quantized_tanh(8)", "recurrent_activation": "quantized_sigmoid(8)"}
 
@@ -97,7 +94,7 @@ def _both_directions(walk: KerasWalk, layer: Any, values: list[Value], site: Sit
     if layer.merge_mode == "mul":
         return do.multiply(first, second, site)
     total = do.add(first, second, site)
-    return total if layer.merge_mode == "sum" else do.scaled(total, (_HALF,))
+    return total if layer.merge_mode == "sum" else do.scaled(total, (HALF,))
 
 
 def _sequence(walk: KerasWalk, layer: Any, values: list[Value], site: Site) -> Line:
@@ -172,6 +169,14 @@ class _Part:
     hidden: Weights
     bias: Fractions | None
     hidden_bias: Fractions | None
+    which: str
+
+    def halved(self) -> _Part:
+        def half(values: Fractions | None) -> Fractions | None:
+            return None if values is None else tuple(value / 2 for value in values)
+
+        kernel, hidden = (Weights(w.integers, tuple(s / 2 for s in w.steps)) for w in (self.kernel, self.hidden))
+        return _Part(self.name, kernel, hidden, half(self.bias), half(self.hidden_bias), self.which)
 
 
 class _Recurrence:
@@ -200,33 +205,52 @@ class _Recurrence:
         hidden = layer_weights(walk, cell, "recurrent", cell.recurrent_kernel, site).weights()
         bias = layer_bias(cell, site)
         rows = [bias[i : i + len(names) * units] for i in range(0, len(bias), len(names) * units)] if bias else []
-        return [
-            _Part(
-                name,
-                _columns(kernel, number * units, units),
-                _columns(hidden, number * units, units),
-                rows[0][number * units : (number + 1) * units] if rows else None,
-                rows[1][number * units : (number + 1) * units] if len(rows) > 1 else None,
+        parts = []
+        for number, name in enumerate(names):
+            first, last = number * units, (number + 1) * units
+            biases = [row[first:last] for row in rows] + [None, None]
+            which = "recurrent_activation" if name in "ifozr" else "activation"
+            part = _Part(
+                name, _columns(kernel, first, last), _columns(hidden, first, last), biases[0], biases[1], which
             )
-            for number, name in enumerate(names)
-        ]
+            parts.append(part.halved() if self._is_halved(part) else part)
+        return parts
+
+    def _is_halved(self, part: _Part) -> bool:
+        """Whether the gate's products are those of a half of the weights.
+
+        A hard sigmoid takes half of its argument. A half of the weights is only another binary point, and float32 rounds halves
+        as it rounds the whole.
+        """
+        return is_hard_sigmoid(getattr(self.cell, part.which))
 
     def _input(self, line: Line, part: _Part) -> Line:
-        """A gate's product with all steps of the input, with its bias; what GRU's gates add to the state's product as well."""
+        """A gate's product with all steps of the input, and everything that is added to it or to the state's product."""
         site = self.site.inner(part.name)
         product = self.do.dense(line, part.kernel, site)
         if part.bias is not None:
             product = with_bias(self.walk, product, part.bias)
             self.do.passes(product)
-        if part.hidden_bias is not None and part.name != "h":
+        if part.hidden_bias is not None and not self._is_candidate(part):
             product = with_bias(self.walk, product, part.hidden_bias)
+        if self._is_halved(part):
+            product = with_bias(self.walk, product, (HALF,))
+        self.do.passes(product)
         product = self.walk.emitted(product, site)
         return self.walk.with_bias(product, MAXIMUM_EXTRA_FRACTION, site) or product
 
-    def _gate(self, name: str, which: str) -> Gate:
+    def _is_candidate(self, part: _Part) -> bool:
+        return self.kind == "QGRU" and part.name == "h"
+
+    def _gate(self, name: str) -> Gate:
         part = next(part for part in self.parts if part.name == name)
-        is_late = self.kind == "QLSTM" and self.cell.implementation != 1
-        return Gate(name, part.hidden, self._function(which), part.hidden_bias, part.bias if is_late else None)
+        last: list[Fractions] = []
+        if part.bias is not None and self.kind == "QLSTM" and self.cell.implementation != 1:
+            last.append(part.bias)
+        is_halved = self._is_halved(part)
+        if is_halved:
+            last.append((HALF,))
+        return Gate(name, part.hidden, self._function(part.which, is_halved), part.hidden_bias, tuple(last))
 
     # ---- states ------------------------------------------------------------------------------------------------------
     def _initial(self, count: int) -> States:
@@ -255,7 +279,7 @@ class _Recurrence:
         quantiser = self.cell.state_quantizer_internal
         if quantiser is not None:
             inner = Site(f"{site.name}/{name}/state", site.source, f"{site.label}: state_quantizer")
-            return quantise(self.walk, state, quantiser, inner)
+            return self.do.labelled(self.walk.emitted(quantise(self.walk, state, quantiser, inner), inner), inner)
         curve = next((function for function in state.functions if isinstance(function, Curve)), None)
         if curve is not None:
             raise UnsupportedModel(
@@ -266,7 +290,7 @@ class _Recurrence:
 
     # ---- steps -------------------------------------------------------------------------------------------------------
     def _simple(self) -> Any:
-        gate = self._gate("h", "activation")
+        gate = self._gate("h")
 
         def step(rows: Mapping[str, Line], states: States, site: Site) -> tuple[Line, tuple[Line, ...]]:
             result = gate(self.do, rows["h"], states[0], site)
@@ -275,8 +299,8 @@ class _Recurrence:
         return step
 
     def _lstm(self) -> Any:
-        i, f, o = (self._gate(name, "recurrent_activation") for name in "ifo")
-        cell = Lstm(i, f, self._gate("c", "activation"), o, squash=self._function("activation"))
+        i, f, c, o = (self._gate(name) for name in "ifco")
+        cell = Lstm(i, f, c, o, squash=self._function("activation"))
 
         def step(rows: Mapping[str, Line], states: States, site: Site) -> tuple[Line, tuple[Line, ...]]:
             h, carried = states
@@ -286,8 +310,7 @@ class _Recurrence:
         return step
 
     def _gru(self) -> Any:
-        z, r = (self._gate(name, "recurrent_activation") for name in "zr")
-        h = self._gate("h", "activation")
+        z, r, h = (self._gate(name) for name in "zrh")
         cell = Gru(z, r, h, bool(self.cell.reset_after), h.hidden_bias)
 
         def step(rows: Mapping[str, Line], states: States, site: Site) -> tuple[Line, tuple[Line, ...]]:
@@ -297,17 +320,18 @@ class _Recurrence:
         return step
 
     # ---- functions ---------------------------------------------------------------------------------------------------
-    def _function(self, which: str) -> Apply:
-        """`activation` or `recurrent_activation` of the cell."""
+    def _function(self, which: str, is_halved: bool = False) -> Apply:
+        """`activation` or `recurrent_activation` of the cell. is_halved: whether it gets a hard sigmoid's ``0.5 * x + 0.5``."""
         function = getattr(self.cell, which)
-        quantizers = import_qkeras().quantizers
         # Only a simple cell's result may be a curve: it becomes the state, which has a quantiser of its own.
         may_be_curve = self.kind == "QSimpleRNN"
 
         def apply(line: Line, site: Site) -> Line:
             place = Site(site.name, site.source, f"{site.label}: {which}")
-            if function in (quantizers.hard_sigmoid, quantizers.hard_tanh):
-                return self._hard(line, function is quantizers.hard_tanh, place)
+            if is_halved:
+                return hard_of_half(self.walk, line, function, place)
+            if is_hard(function):
+                return hard(self.walk, line, function, place)
             result = activated(self.walk, line, function, place)
             functions = () if isinstance(result, OnHost) else self.walk.line(result, place).functions
             if isinstance(result, OnHost) or (not may_be_curve and any(isinstance(f, Curve) for f in functions)):
@@ -319,22 +343,8 @@ class _Recurrence:
 
         return apply
 
-    def _hard(self, line: Line, is_tanh: bool, site: Site) -> Line:
-        """QKeras's ``clip(0.5 * x + 0.5, 0, 1)``, and twice that less 1: on a binary step these are exact without a quantiser."""
-        half = self.do.scaled(line, (_HALF,), (_HALF,))
-        if not half.functions:
-            half = self.walk.biased(half, site)
-            steps = compact(half.scale)
-            wanted = common_step([*steps, ONE])
-            if len(steps) == 1 and wanted != steps[0]:
-                half = self.walk.aligned(half, wanted, self.walk.element(half).fraction, site)
-        half = Line(half.tensor, half.shape, half.scale, half.offset, (*half.functions, Clip(ZERO, ONE)))
-        half = self.walk.settled(half, site)
-        return self.do.scaled(half, (Fraction(2),), (-ONE,)) if is_tanh else half
 
-
-def _columns(weights: Weights, first: int, count: int) -> Weights:
+def _columns(weights: Weights, first: int, last: int) -> Weights:
     """Some of the outputs."""
-    last = first + count
     steps = weights.steps if len(weights.steps) == 1 else compact(weights.steps[first:last])
     return Weights(np.ascontiguousarray(weights.integers[:, first:last]), steps)
