@@ -72,12 +72,13 @@ def test_every_pair_of_operands(operator: str, kind: str, scales: tuple[float, .
 @pytest.mark.parametrize("target", ["uint8", "int8"])
 @pytest.mark.parametrize("source", ["uint8", "int8"])
 def test_requantisation_of_every_integer(source: str, target: str, random: np.random.Generator, tmp_path: Path) -> None:
-    """DequantizeLinear and QuantizeLinear, one after the other, for exact ties (3/2) and free scales."""
+    """DequantizeLinear and QuantizeLinear, one after the other: exact ties (3/2), the same scale but other limits, free scales."""
     low, high = LIMITS[source]
     x = np.arange(low, high + 1)[:, None]
-    for scale, step in [(0.75, 0.5), (0.5, 1.0), *random.uniform(0.01, 0.2, (6, 2))]:
+    for scale, step in [(0.75, 0.5), (0.5, 1.0), (0.3, 0.3), *random.uniform(0.01, 0.2, (6, 2))]:
         s, t = np.float32(scale), np.float32(step)
         zx, zy = (np.array(random.integers(*LIMITS[k], endpoint=True), k) for k in (source, target))
+        zx = zx * np.array(scale != step, source)  # integers on the same step already
         file = File(x=(CODES[source], ["N", 1]))
         output = file.node("QuantizeLinear", file.node("DequantizeLinear", "x", s, zx), t, zy)
         model = file.load(tmp_path, **{output: (CODES[target], ["N", 1])})
@@ -153,6 +154,22 @@ def test_matrix_product_of_integers(with_zeros: bool, random: np.random.Generato
     quantised = file.node("QuantizeLinear", file.node("Relu", real), np.float32(4), np.array(3, np.uint8))
     assert_equal(file.load(tmp_path, **{real: (TensorProto.FLOAT, ["N", 6])}), x)
     assert_equal(file.load(tmp_path, **{quantised: (TensorProto.UINT8, ["N", 6])}), x)
+
+
+@pytest.mark.parametrize("is_quantised", [False, True])
+def test_dense_layer_with_a_factor(is_quantised: bool, random: np.random.Generator, tmp_path: Path) -> None:
+    """QGemm with alpha, which also scales the bias; without a scale of its result that is real."""
+    weights, scales = random.integers(-128, 128, (4, 7)).astype(np.int8), np.float32([0.5, 0.25, 0.125, 1.0])
+    bias = random.integers(-9999, 9999, 4).astype(np.int32)
+    end = (np.float32(64), np.array(100, np.uint8)) if is_quantised else ()
+    file = File(x=(TensorProto.UINT8, ["N", 7]))
+    operands = ("x", np.float32(0.5), np.array(7, np.uint8), weights, scales, np.zeros(4, np.int8), bias, *end)
+    output = file.node("QGemm", *operands, alpha=0.375, transB=1)
+    model = file.load(tmp_path, **{output: (TensorProto.UINT8 if is_quantised else TensorProto.FLOAT, ["N", 4])})
+    x = random.integers(0, 256, (300, 7))
+    assert_equal(model, x)
+    if not is_quantised:
+        assert (graph_result(model, x) == 0.375 * 0.5 * scales * ((x - 7) @ weights.T.astype(np.int64) + bias)).all()
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int8"])
