@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +64,20 @@ def operation_sections() -> str:
 _PARTS = {"rounding": rounding_table, "overflow": overflow_table, "operations": operation_sections}
 
 
-def fill(text: str) -> str:
-    """`text` with the part between each pair of generated markers made anew."""
-    for name, make in _PARTS.items():
+def fill_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """`text` with what stands between each pair of generated markers made anew by the function of that name."""
+    for name, make in parts.items():
         start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
         if start not in text or end not in text:
             raise AssertionError(f"the page has no markers {start} ... {end}")
         before, rest = text.split(start, 1)
         text = f"{before}{start}\n\n{make()}\n\n{end}{rest.split(end, 1)[1]}"
     return text
+
+
+def fill(text: str) -> str:
+    """docs/semantics.md with its tables made anew."""
+    return fill_parts(text, _PARTS)
 
 
 if __name__ == "__main__":
