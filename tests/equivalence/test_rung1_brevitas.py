@@ -224,36 +224,21 @@ def test_many_levels_on_a_shift(tmp_path: Path) -> None:
     assert isinstance(model.graph.nodes[3].operation, Requantise)
 
 
-def test_what_is_refused_by_name(tmp_path: Path) -> None:
-    base = lambda: Net().quant(0.25, 6)  # noqa: E731
-    assert refusal(base().node("MatMul", np.ones((6, 3)), name="fc"), tmp_path) == (
-        "node 'fc' (MatMul): its weights are not quantised; use a quantised layer (QuantLinear)"
-    )
-    assert refusal(base().node("Tanh", name="t"), tmp_path) == (
-        "node 't' (Tanh): this operation is not supported; supported are Add, BatchNormalization, BipolarQuant, Constant, Div, "
-        "Dropout, Flatten, Gemm, Identity, IntQuant, MatMul, Mul, Quant, Relu, Reshape, Sigmoid, Softmax, Sub, Transpose "
-        "(Sigmoid and Softmax as the end only)"
-    )
-    assert refusal(base().dense(4, FREE).quant(0.3, 16, name="wide"), tmp_path) == (
-        "node 'wide' (Quant): needs 65535 thresholds a channel, more than 4095; use fewer bits, or power-of-two scales"
-    )
-    assert refusal(base().quant(-0.3, 4, name="q"), tmp_path) == (
-        "node 'q' (Quant): its scale must be positive, found -0.30000001192092896"
-    )
-    assert refusal(base().quant(0.3, 4, mode="STOCHASTIC", name="q"), tmp_path) == (
-        "node 'q' (Quant): rounding mode 'STOCHASTIC' is not known; supported are ROUND, HALF_EVEN, CEIL, FLOOR, UP, DOWN, "
-        "ROUND_TO_ZERO, HALF_UP, HALF_DOWN"
-    )
-    assert refusal(base().node("Mul", -1.0).dense(3), tmp_path) == (
-        "node 'dense3' (MatMul): a factor that is not positive, without a matrix product before it to take its sign"
-    )
-    assert refusal(base().dense(4, [[0.1, 0.2, 0.3, 0.4]]).dense(3), tmp_path) == (
-        "node 'dense4' (MatMul): its input has a scale a channel; a sum over channels needs one common scale"
-    )
-    assert refusal(base().node("MatMul", np.full((6, 2), np.nan)), tmp_path) == (
-        "constant 'c3' holds NaN or infinity; all constants must be finite"
-    )
-    assert refusal(Net().node("Identity"), tmp_path) == "quantises nothing; there is no integer arithmetic in it"
+@pytest.mark.parametrize("bits", [14, 16])
+def test_a_multiplier_and_shift_for_many_levels_on_a_free_scale(bits: int, tmp_path: Path) -> None:
+    net = Net().quant(0.25, 6).dense(4, FREE).node("Add", [0.013, -0.021, 0.2, -0.31]).quant(FREE * 0.0137, bits).dense(3, 0.5)
+    model = check(net, tmp_path, 0.25)
+    assert kinds(model) == ["input", "dense", "scale", "add_bias", "requantise", "dense"]
+    assert "approximations" not in model.graph.metadata
+
+
+def test_a_negative_factor_before_a_product(tmp_path: Path) -> None:
+    check(Net().quant(0.25, 6).node("Mul", -1.0).dense(3, 0.25), tmp_path)
+
+
+def test_a_product_of_values_with_a_scale_a_channel(tmp_path: Path) -> None:
+    """The scales have a step in common (2**-8 of the third), of which each is a whole multiple."""
+    check(Net().quant(0.25, 6).dense(4, [[0.125, 0.375, 2.0**-8, 1.0]]).dense(3, 0.25), tmp_path)
 
 
 def test_files_that_are_refused(tmp_path: Path) -> None:

@@ -230,9 +230,21 @@ def test_channels_with_their_own_scales_survive_a_flatten_and_a_product() -> Non
     assert run(walk, walk.emitted(result, SITE), x).tolist() == [[expected]]
 
 
+def test_channels_that_are_mixed_come_to_one_step() -> None:
+    """A transposition puts values with different scales and offsets side by side: all become multiples of one step."""
+    walk, line = begin(2, IntegerType(True, 4), (2,))
+    uneven = walk.scaled(line, [Fraction(1, 3), Fraction(2, 7)], [Fraction(0), Fraction(5, 42)])
+    turned = shapes.transpose(walk, uneven, (1, 0), SITE)
+    assert isinstance(turned, Line)
+    assert set(turned.scale) == {Fraction(1, 42)}
+    x = np.arange(-8, 8).reshape(4, 2, 2)
+    exact = x.astype(object) * np.array([Fraction(1, 3), Fraction(2, 7)]) + np.array([Fraction(0), Fraction(5, 42)])
+    assert (run(walk, turned, x) == exact.transpose(0, 2, 1)).all()
+
+
 def test_what_cannot_be_carried_exactly_is_refused_by_name() -> None:
     walk, line = begin(2, IntegerType(True, 4), (2,))
-    uneven = walk.scaled(line, [Fraction(1, 3), Fraction(2, 7)])
+    uneven = walk.scaled(line, [Fraction(1, 3**70), Fraction(1)])
     with pytest.raises(UnsupportedModel, match="model: layer 'q': rearranges a tensor with a scale or bias a channel"):
         shapes.transpose(walk, uneven, (1, 0), SITE)
     sloped = replace(line, functions=(Leaky((Fraction(1, 3),)),))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 #: Operations that may fix the batch's size.
-_FIXES_BATCH = ("Reshape", "Expand", "Tile", "Resize", "Upsample")
+_FIXES_BATCH = ("Reshape", "Expand", "Tile", "Resize", "Upsample", "Slice", "Concat")
 
 
 def free_batch(proto: Any) -> tuple[Any, bool]:
@@ -40,8 +40,24 @@ def free_batch(proto: Any) -> tuple[Any, bool]:
             node.input[1] = name
             for attribute in [a for a in node.attribute if a.name == "allowzero"]:
                 node.attribute.remove(attribute)
+        elif node.op_type == "Slice" and not _cuts_batch(node, constants):
+            continue
+        elif node.op_type == "Concat" and not any(name in constants for name in node.input):
+            continue  # constants have a batch of 1
         elif node.op_type in ("Resize", "Upsample") and not (len(node.input) > 3 and node.input[3]):
             continue  # by factors, of which the batch's is 1
         else:
             fixes = True
     return copy, fixes
+
+
+def _cuts_batch(node: Any, constants: dict[str, Any]) -> bool:
+    """Whether a Slice names the first axis, or axes that are not known."""
+    import onnx
+
+    named = [list(a.ints) for a in node.attribute if a.name == "axes"]
+    if len(node.input) > 3 and node.input[3]:
+        if node.input[3] not in constants:
+            return True
+        named.append(onnx.numpy_helper.to_array(constants[node.input[3]]).reshape(-1).tolist())
+    return not named or any(axis <= 0 for axis in named[0])

@@ -24,12 +24,16 @@ _NEUTRAL = frozenset((
 ))  # fmt: skip
 
 
-def input_axes(name: str, rank: int, consumers: Mapping[str, Sequence[Any]]) -> tuple[int, ...]:
+def input_axes(
+    name: str, rank: int, consumers: Mapping[str, Sequence[Any]], constants: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...]:
     """Axis i of the file's sample is axis ``result[i]`` of the graph's tensor; () for the same order.
 
-    That is the order in which the first operation that is bound to one wants it, so that nothing has to be turned on the way.
-    rank: axes of a sample. consumers: the nodes that read each tensor.
+    That is the order in which the first operation that is bound to one wants it, so that nothing has to be turned on the way;
+    where none is, the channels are what a constant (a scale, a bias) differs along.
+    rank: axes of a sample. consumers: the nodes that read each tensor. constants: the shapes of those that are known.
     """
+    hint: tuple[int, ...] = ()
     if rank not in (2, 3):
         return ()
     waiting: list[tuple[str, tuple[int, ...]]] = [(name, tuple(range(rank)))]
@@ -39,9 +43,10 @@ def input_axes(name: str, rank: int, consumers: Mapping[str, Sequence[Any]]) -> 
         for node in consumers.get(tensor, ()):
             if node is None:
                 continue
+            hint = hint or _along(order, rank, [constants[i] for i in node.input[1:] if i in constants])
             if node.op_type == "Transpose":
                 moved = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), tuple(range(rank, -1, -1)))
-                if len(moved) != rank + 1 or moved[0] != 0:
+                if sorted(moved) != list(range(rank + 1)) or moved[0] != 0:
                     return ()
                 following = tuple(order[axis - 1] for axis in moved[1:])
             elif node.domain == CHANNELS_LAST_DOMAIN or node.op_type in _CHANNELS_LAST:
@@ -56,6 +61,20 @@ def input_axes(name: str, rank: int, consumers: Mapping[str, Sequence[Any]]) -> 
                 if output and output not in seen:
                     seen.add(output)
                     waiting.append((output, following))
+    return hint
+
+
+def _along(order: tuple[int, ...], rank: int, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The axes that put the one last along which a constant of these shapes differs; () where there is none."""
+    for shape in shapes:
+        sizes = (1,) * (rank + 1 - len(shape)) + shape
+        wide = [axis for axis, size in enumerate(sizes) if size > 1]
+        if len(sizes) == rank + 1 and len(wide) == 1 and wide[0] > 0:
+            others = [axis for axis in range(rank) if axis != wide[0] - 1]
+            places = [0] * rank
+            for place, axis in enumerate((*others, wide[0] - 1)):
+                places[axis] = place
+            return _wanted(order, tuple(places))
     return ()
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.errors import UnsupportedModel, UsageError
+from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import Line, RealInput, Site
 from toolchain.frontends.exact.walk import Walk
@@ -34,9 +34,9 @@ from toolchain.frontends.onnx_nodes.folding import folded, is_foldable
 from toolchain.frontends.onnx_nodes.onnx_runtime_operators import DOMAIN, OPERATORS, REFUSALS, softmax_apart
 from toolchain.frontends.onnx_nodes.quantisers import QONNX_REFUSALS
 from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES
-from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, handlers
+from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, file_shape, handlers
 from toolchain.frontends.qonnx_file import load_onnx
-from toolchain.frontends.qonnx_run import framework_run, version
+from toolchain.frontends.qonnx_run import Shape, framework_run, version
 from toolchain.frontends.real_input import InputType
 from toolchain.ir import IntegerType
 
@@ -75,7 +75,7 @@ def import_proto(
             f"{where}: has {len(inputs)} inputs and {len(graph.output)} outputs; one of each is needed"
         )
     declared = InputType.parse(input_type) if input_type is not None else None
-    types = {value.name: _integer_type(value) for value in inputs}
+    types = {value.name: _integer_type(value, where) for value in inputs}
     if declared is not None and None not in types.values():
         raise UsageError(f"{where}: its inputs are integers already; leave the input type out")
     for value in inputs:
@@ -103,7 +103,11 @@ def import_proto(
                 walk.notes.append(f"{site.source}: the file rounds its {host.function}; on the host it is not rounded")
         walk.output(result, name=output.name, host_function=host.function if host else "", site=site)
         finals[output.name] = tensor
-    run = framework_run(proto, [value.name for value in inputs], finals)
+    shapes: dict[str, Shape] = {
+        name: value.values.shape if isinstance(value, Constant) else (None, *file_shape(value))
+        for name, value in reader.values.items()
+    }
+    run = framework_run(proto, [value.name for value in inputs], finals, shapes)
     return ImportedModel(walk.finish(), framework, run, quantises_input=declared is None and not any(types.values()))
 
 
@@ -131,7 +135,13 @@ def _read(reader: Reader, node: Any, where: str) -> None:
             f"{site.label}: this operation is not supported; supported are {known} ({ends} as the end only)"
         )
     is_channels_last = node.domain == CHANNELS_LAST_DOMAIN
-    results = read_channels_last(reader, view) if is_channels_last else handler(reader, view)
+    try:
+        results = read_channels_last(reader, view) if is_channels_last else handler(reader, view)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A damaged file may hold any attributes and operands; the functions that read them expect those of the operation.
+        raise InputError(
+            f"{site.label}: its operands or attributes do not fit together ({type(error).__name__}: {_first_line(error)})"
+        ) from error
     for tensor, result in zip(node.output, results if isinstance(results, tuple) else (results,), strict=False):
         if tensor and result is not None:
             reader.values[tensor] = result
@@ -145,29 +155,44 @@ def _known(reader: Reader, tensor: str, label: str) -> Value:
 
 def _start(value: Any, reader: Reader, where: str) -> RealInput:
     sizes = _shape(value, where)
-    axes = input_axes(value.name, len(sizes), reader.consumers)
+    constants = {name: known.values.shape for name, known in reader.values.items() if isinstance(known, Constant)}
+    axes = input_axes(value.name, len(sizes), reader.consumers, constants)
     order = tuple(axes.index(place) for place in range(len(axes)))
     shape = tuple(sizes[axis] for axis in order) if axes else sizes
     return RealInput(value.name, f"input {value.name!r}", shape, shape, host_axes=order, axes=axes)
 
 
-def _integer_type(value: Any) -> InputType | None:
+def _integer_type(value: Any, where: str) -> InputType | None:
     """The type of an input that the file itself declares to be integers, else None."""
     from onnx import helper
 
-    kind = str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    try:
+        kind = str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    except KeyError:
+        raise InputError(f"{where}: input {value.name!r} has an element type that ONNX does not know") from None
     if kind in INTEGER_TYPES:
         return InputType(IntegerType.spanning(*INTEGER_TYPES[kind]))
     return None
 
 
 def _constant(tensor: Any, where: str) -> Constant:
-    from onnx import numpy_helper
-
-    array = numpy_helper.to_array(tensor)
+    array = _array(tensor, f"{where}: constant {tensor.name!r}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UnsupportedModel(f"{where}: constant {tensor.name!r} holds NaN or infinity; all constants must be finite")
     return Constant(array)
+
+
+def _array(tensor: Any, label: str) -> np.ndarray:
+    from onnx import numpy_helper
+
+    try:
+        return numpy_helper.to_array(tensor)
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{label}: damaged ({type(error).__name__}: {_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _shape(value: Any, where: str) -> tuple[int, ...]:
@@ -187,7 +212,7 @@ def _batch(value: Any) -> int:
 
 
 def _attributes(node: Any, label: str) -> dict[str, Any]:
-    from onnx import AttributeProto, helper, numpy_helper
+    from onnx import AttributeProto, helper
 
     values: dict[str, Any] = {}
     for attribute in node.attribute:
@@ -195,10 +220,10 @@ def _attributes(node: Any, label: str) -> dict[str, Any]:
             raise UnsupportedModel(f"{label}: holds a graph of its own (control flow); supported are plain operations")
         value = helper.get_attribute_value(attribute)
         if attribute.type == AttributeProto.TENSOR:
-            value = numpy_helper.to_array(value)
+            value = _array(value, label)
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise UnsupportedModel(f"{label}: holds NaN or infinity; all constants must be finite")
-        values[attribute.name] = value.decode() if isinstance(value, bytes) else value
+        values[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
     return values
 
 

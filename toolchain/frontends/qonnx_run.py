@@ -47,15 +47,19 @@ def version(proto: Any, where: str = "model") -> str:
 
 
 Real = np.ndarray | Mapping[str, np.ndarray]
+#: Of a tensor, None for the batch.
+Shape = tuple[int | None, ...]
 
 
-def framework_run(proto: Any, inputs: Sequence[str], results: Mapping[str, str]) -> Callable[[Real], Any]:
+def framework_run(
+    proto: Any, inputs: Sequence[str], results: Mapping[str, str], shapes: Mapping[str, Shape]
+) -> Callable[[Real], Any]:
     """A function from real inputs to the real values of the file's outputs, executed by the framework of `version`.
 
     It takes one array (samples, *shape), or one by name where there are several inputs, and returns one array, or one by name
     where there are several outputs. The file is executed with all samples of a chunk as one batch; one by one where an
     operation in it may fix the batch.
-    results: for each output's name the tensor whose values are wanted.
+    results: for each output's name the tensor whose values are wanted. shapes: of every tensor.
     proto: a checked ModelProto; only operations that the frontend knows are in it.
     """
     proto, one_by_one = free_batch(proto)
@@ -80,7 +84,7 @@ def framework_run(proto: Any, inputs: Sequence[str], results: Mapping[str, str])
                 continue
             size = len(next(iter(chunk.values())))
             if size not in models:
-                models[size] = _with_batch(proto, inputs, outputs, size)
+                models[size] = _with_batch(proto, inputs, outputs, size, shapes)
             parts.append(_execute(models[size], chunk, outputs))
         whole = [np.concatenate(part) for part in zip(*parts, strict=True)]
         return whole[0] if len(whole) == 1 else dict(zip(results, whole, strict=True))
@@ -118,7 +122,9 @@ def _ending_at(proto: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any
     return copy
 
 
-def _with_batch(proto: Any, inputs: Sequence[str], outputs: Sequence[str], batch: int) -> Any:
+def _with_batch(
+    proto: Any, inputs: Sequence[str], outputs: Sequence[str], batch: int, shapes: Mapping[str, Shape]
+) -> Any:
     """A qonnx ModelWrapper that ends at `outputs`, with all shapes worked out for a batch."""
     import onnx
     from qonnx.core.modelwrapper import ModelWrapper
@@ -130,6 +136,14 @@ def _with_batch(proto: Any, inputs: Sequence[str], outputs: Sequence[str], batch
     for value in copy.graph.input:
         if value.name in inputs:
             value.type.tensor_type.shape.dim[0].dim_value = batch
+    # qonnx works out shapes in one pass, in which its own operations need those of their operands.
+    ends = {value.name for value in (*copy.graph.input, *copy.graph.output, *copy.graph.initializer)}
+    own = [node for node in copy.graph.node if node.domain in QONNX_DOMAINS]
+    for name in dict.fromkeys(name for node in own for name in (*node.input, *node.output)):
+        if name in shapes and name not in ends:
+            shape = [batch if size is None else size for size in shapes[name]]
+            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            copy.graph.value_info.append(value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ModelWrapper(copy).transform(InferShapes())
@@ -146,5 +160,9 @@ def _execute(model: Any, chunk: dict[str, np.ndarray], outputs: Sequence[str]) -
             feeds[value.name] = chunk[value.name].astype(kind)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = execute_onnx(model, feeds)
+        try:
+            results = execute_onnx(model, feeds)
+        except Exception as error:  # qonnx and the runtime below it raise many kinds
+            reason = str(error).strip().partition("\n")[0][:300]
+            raise InputError(f"qonnx cannot execute the model ({type(error).__name__}: {reason})") from error
     return [np.asarray(results[name]) for name in outputs]

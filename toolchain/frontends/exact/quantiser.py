@@ -93,6 +93,10 @@ def quantised_constant(
     """Weights as the framework quantises them: element by element in float32, which is deterministic."""
     values, scale = constant.values.astype(np.float32), scale.astype(np.float32)
     check_scale(scale, label)
+    if not (np.isfinite(zero_point).all() and (zero_point == np.rint(zero_point)).all()):
+        raise UnsupportedModel(
+            f"{label}: its zero points must be whole numbers, found {zero_point.reshape(-1)[:8].tolist()}"
+        )
     try:
         np.broadcast_shapes(values.shape, scale.shape, zero_point.shape)
         if scale.size == 1:
@@ -108,7 +112,8 @@ def quantised_constant(
         integers = np.where(values >= 0, 1, -1).astype(np.int64)
     else:
         zero = zero_point.astype(np.float32)
-        real = np.clip(values / scale + zero, np.float32(lowest), np.float32(highest))
+        with np.errstate(over="ignore"):  # what is too large for float32 is clipped
+            real = np.clip(values / scale + zero, np.float32(lowest), np.float32(highest))
         rounded = round_real(real.astype(np.float64), rounding)
         integers = (rounded - zero_point.astype(np.float64)).astype(np.int64)
     return Constant((integers.astype(np.float32) * scale).astype(np.float32), integers, np.asarray(scale))

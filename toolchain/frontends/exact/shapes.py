@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact.values import ZERO, Fractions, Line, RealInput, Site, compact
+from toolchain.frontends.exact.values import ZERO, Line, RealInput, Site, compact
 from toolchain.frontends.exact.walk import Walk
 from toolchain.ir import InsertZeros, Operation, Pad, Reshape, Slice, Transpose, Upsample
 
@@ -49,32 +49,35 @@ def _rearranged(walk, value, operation, shape, apply, site):  # type: ignore[no-
     line = walk.emitted(value, site)
     if line.functions and not line.is_uniform:
         line = walk.settled(line, site)
-    parts: list[Fractions] = []
-    for values in (line.scale, line.offset):
-        if len(set(values)) == 1:
-            parts.append(values[:1])
-            continue
-        index = apply(np.broadcast_to(np.arange(line.channels), line.shape)).reshape(-1, shape[-1])
-        rows = [[values[i] for i in row] for row in (index if (index != index[:1]).any() else index[:1])]
-        if any(row != rows[0] for row in rows[1:]):
-            raise UnsupportedModel(
-                f"{site.label}: rearranges a tensor with a scale or bias a channel so that its last axis mixes them; put a "
-                "quantiser with one scale before it"
-            )
-        parts.append(compact(rows[0]))
+    parts = [_carried(values, line, shape, apply) for values in (line.scale, line.offset)]
+    if None in parts:
+        why = (
+            "rearranges a tensor with a scale or bias a channel so that its last axis mixes them; put a quantiser with one scale "
+            "before it"
+        )
+        line = walk.uniform(line, site, why)
+        parts = [line.scale[:1], line.offset[:1]]
     return replace(
         line, tensor=walk.add(operation, line.tensor, site=site), shape=shape, scale=parts[0], offset=parts[1]
     )
+
+
+def _carried(values, line, shape, apply):  # type: ignore[no-untyped-def]
+    """What was one value a channel, after the elements have moved; None where it is no more one a channel."""
+    if len(set(values)) == 1:
+        return values[:1]
+    index = apply(np.broadcast_to(np.arange(line.channels), line.shape)).reshape(-1, shape[-1])
+    rows = [[values[i] for i in row] for row in (index if (index != index[:1]).any() else index[:1])]
+    return compact(rows[0]) if all(row == rows[0] for row in rows[1:]) else None
 
 
 def pad_zeros(walk: Walk, line: Line, widths: Pairs, site: Site, value: Fraction = ZERO) -> Line:
     """A real value (zero, if no other is given) before and after a settled line along each axis."""
     if not any(a or b for a, b in widths):
         return line
-    if widths[-1] != (0, 0) and not line.is_uniform:
-        raise UnsupportedModel(
-            f"{site.label}: pads an axis along which the values have different scales; put a quantiser with one scale before it"
-        )
+    if widths[-1] != (0, 0):
+        why = "pads an axis along which the values have different scales; put a quantiser with one scale before it"
+        line = walk.uniform(line, site, why)
     found = _integer_of(line, value)
     if found is None:
         line = walk.biased(line, site)

@@ -56,6 +56,7 @@ class Walk:
         self.sums_exact: bool | None = None
         #: The graph's input of each real input, so that one that is quantised twice in the same way is one input.
         self._inputs: dict[str, tuple[Operation, str]] = {}
+        self._sources: dict[str, str] = {}
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
     def declared_input(self, value: RealInput, named: InputType, real_range: tuple[float, float] | None) -> Line:
@@ -138,7 +139,9 @@ class Walk:
 
     # ---- meanings ----------------------------------------------------------------------------------------------------
     def add(self, operation: Operation, *tensors: str, site: Site) -> str:
-        return self.builder.add(operation, *tensors, name=site.name, source=site.source)
+        name = self.builder.add(operation, *tensors, name=site.name, source=site.source)
+        self._sources[name] = site.source
+        return name
 
     def element(self, line: Line) -> IntegerType:
         """The integers' type. The line must be emitted."""
@@ -157,10 +160,10 @@ class Walk:
 
     def emitted(self, line: Line, site: Site) -> Line:
         """The line with its product in the graph and every scale positive."""
+        if line.pending is None and min(line.scale) > 0:
+            return line
         scale = line.spread(line.scale)
         signs = [(s > 0) - (s < 0) for s in scale]
-        if min(signs) > 0 and line.pending is None:
-            return line
         if min(signs) <= 0:
             # A channel with factor 0 gets integers 0: any scale serves.
             fallback = next((abs(s) for s in scale if s), ONE)
@@ -249,9 +252,27 @@ class Walk:
             )
         bias = np.array([(o / step).numerator for o in line.spread(line.offset)], dtype=object)
         line = self.aligned(line, step, self.element(line).fraction, site)
-        name = Site(f"{line.tensor}/bias", site.source, site.label)
+        name = self._bias_of(line, site)
         tensor = self.add(AddBias(bias, self.element(line).fraction), line.tensor, site=name)
         return replace(line, tensor=tensor, offset=(ZERO,))
+
+    def _bias_of(self, line: Line, site: Site) -> Site:
+        """The place of a bias: with the layer that it belongs to, not with the one that needs the sum."""
+        return Site(f"{line.tensor}/bias", self._sources.get(line.tensor, site.source), site.label)
+
+    def uniform(self, line: Line, site: Site, why: str) -> Line:
+        """The line as whole multiples of one step, the same in every channel, without offset where channels differ.
+
+        why: the end of the message where that takes too many bits.
+        """
+        line = self.settled(line, site)
+        if line.is_uniform:
+            return line
+        line = line if len(set(line.offset)) == 1 else self.biased(line, site)
+        step = common_step(line.scale)
+        if (max(line.scale) / step).numerator.bit_length() > MAXIMUM_ALIGNMENT_BITS:
+            raise UnsupportedModel(f"{site.label}: {why}")
+        return self.aligned(line, step, self.element(line).fraction, site)
 
     def with_bias(self, line: Line, extra_fraction: int, site: Site) -> Line | None:
         """The line with its offset added as integers, on at most `extra_fraction` more fraction bits; None where impossible."""
@@ -263,7 +284,7 @@ class Walk:
             return None
         bias = np.array([int(ratio * (1 << extra)) for ratio in ratios], dtype=object)
         fraction = self.element(line).fraction + extra
-        name = Site(f"{line.tensor}/bias", site.source, site.label)
+        name = self._bias_of(line, site)
         tensor = self.add(AddBias(bias, fraction), line.tensor, site=name)
         return replace(line, tensor=tensor, scale=tuple(s / (1 << extra) for s in line.scale), offset=(ZERO,))
 

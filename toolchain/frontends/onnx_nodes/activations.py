@@ -14,7 +14,14 @@ from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.functions import RECTIFIER, Affine, Clip, Curve, Function, Leaky
 from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import RealInput
-from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, fractions_on_channels, handles
+from toolchain.frontends.onnx_nodes.reader import (
+    NodeView,
+    Reader,
+    Value,
+    fractions_on_channels,
+    handles,
+    with_channels_of,
+)
 
 
 def _apply(reader: Reader, node: NodeView, *functions: Function) -> Value:
@@ -79,7 +86,9 @@ def _leaky(reader: Reader, node: NodeView) -> Value:
     if node.kind == "LeakyRelu":
         slopes: tuple[Fraction, ...] = (Fraction(float(np.float32(node.attributes.get("alpha", 0.01)))),)
     else:
-        slopes = fractions_on_channels(line, node.constant(1, "the slope").values, node, "a slope")
+        values = node.constant(1, "the slope").values
+        line = with_channels_of(reader, line, values, node)
+        slopes = fractions_on_channels(line, values, node, "a slope")
     if min(slopes) < 0 or (min(slopes) == 0 and len(set(slopes)) > 1):
         raise UnsupportedModel(
             f"{node.label}: slope {float(min(slopes)):g}; supported are positive slopes, or 0 for all"

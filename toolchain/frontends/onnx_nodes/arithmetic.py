@@ -50,9 +50,8 @@ def _arithmetic(reader: Reader, node: NodeView) -> Value:
         factor = _single(first, second, node)
         return _affine_input(first, factor if node.kind == "Mul" else 1 / factor, ZERO, node)
     if on_channels(first, values, node) is None:
-        if node.kind == "Div":
-            raise UnsupportedModel(f"{node.label}: divides by a constant that differs along more than the channels")
-        return elementwise.multiply(reader.walk, first, constant_line(reader, first, second.values, node), node.site)
+        factors_line = constant_line(reader, first, second.values, node, inverse=node.kind == "Div")
+        return elementwise.multiply(reader.walk, first, factors_line, node.site)
     factors = fractions_on_channels(first, values, node, "a factor")
     if node.kind == "Div":
         factors = tuple(1 / factor for factor in factors)
@@ -125,11 +124,18 @@ def _between(reader: Reader, first: Value, second: Value, node: NodeView) -> Lin
 
 @handles("Sum", "Mean")
 def _sum(reader: Reader, node: NodeView) -> Value:
-    lines = [reader.line(node.value(i), node) for i in range(len(node.operands))]
+    values = [node.value(i) for i in range(len(node.operands))]
+    lines = [reader.line(value, node) for value in values if not isinstance(value, Constant)]
+    if not lines:
+        raise UnsupportedModel(
+            f"{node.label}: works on constants only; supported is at least one tensor that the input reaches"
+        )
     total = lines[0]
+    for value in values:
+        total = add_constant(reader, total, value, 1, node) if isinstance(value, Constant) else total
     for line in lines[1:]:
         total = elementwise.add(reader.walk, total, laid_out(reader, line, axes_of(total), node), node.site)
-    return total if node.kind == "Sum" else reader.walk.scaled(total, [Fraction(1, len(lines))])
+    return total if node.kind == "Sum" else reader.walk.scaled(total, [Fraction(1, len(values))])
 
 
 @handles("Neg")
@@ -150,7 +156,8 @@ def _batch_norm(reader: Reader, node: NodeView) -> Value:
     if (variance < 0).any():
         raise UnsupportedModel(f"{node.label}: has a negative variance")
     epsilon = float(node.attributes.get("epsilon", 1e-5))
-    factors = gamma / np.sqrt(variance + epsilon)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factors = gamma / np.sqrt(variance + epsilon)
     if not np.isfinite(factors).all():
         raise UnsupportedModel(f"{node.label}: its factors gamma / sqrt(variance + epsilon) are not finite")
     exact = fractions_of(factors)

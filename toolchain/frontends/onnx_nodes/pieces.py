@@ -38,14 +38,14 @@ def _slice(reader: Reader, node: NodeView) -> Value:
     else:
         starts, stops = ([int(v) for v in node.attributes[k]] for k in ("starts", "ends"))
         axes, steps = [int(v) for v in node.attributes.get("axes", range(len(starts)))], [1] * len(starts)
-    sizes = value.values.shape if isinstance(value, Constant) else (1, *file_shape(value))
+    sizes = value.values.shape if isinstance(value, Constant) else (reader.batch, *file_shape(value))
     ranges = [range(size) for size in sizes]
     for start, stop, axis, step in zip(starts, stops, axes, steps, strict=True):
         place = axis + rank if axis < 0 else axis
         ranges[place] = range(sizes[place])[start:stop:step]
     if isinstance(value, Constant):
         return _picked(value, [slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in ranges])
-    if len(ranges[0]) != 1:
+    if ranges[0] != range(reader.batch):
         raise UnsupportedModel(f"{node.label}: cuts the batch; supported are the axes of a sample")
     return _cut(reader, value, ranges[1:], node)
 

@@ -82,6 +82,10 @@ def window_padding(
         return [(0, 0)] * len(sizes)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         padding = []
+        if set(dilation) != {1}:
+            raise UnsupportedModel(
+                f"{node.label}: auto_pad {mode} with dilations {dilation}, which frameworks refuse; give the pads themselves"
+            )
         for size, w, s, d in zip(sizes, window, strides, dilation, strict=True):
             total = max(0, (-(-size // s) - 1) * s + (w - 1) * d + 1 - size)
             less = total // 2

@@ -20,6 +20,7 @@ from toolchain.frontends.onnx_nodes.reader import (
     fractions_on_channels,
     handles,
     with_axis_last,
+    with_channels_of,
 )
 from toolchain.ir import Rounding
 
@@ -90,6 +91,7 @@ def _quant(reader: Reader, node: NodeView) -> Value:
     value = node.value(0)
     if isinstance(value, Constant):
         return quantised_constant(value, scale, zero, lowest, highest, rounding, node.label, is_bipolar=is_bipolar)
+    value = with_channels_of(reader, value, scale, node)
     quantiser = Quantiser(
         _steps(value, scale, node), lowest, highest, rounding, whole(zero, "zero point", node), is_bipolar
     )
@@ -102,6 +104,7 @@ def _bipolar(reader: Reader, node: NodeView) -> Value:
     if isinstance(value, Constant):
         zero = np.zeros(1, np.float32)
         return quantised_constant(value, scale, zero, -1, 1, Rounding.HALF_EVEN, node.label, is_bipolar=True)
+    value = with_channels_of(reader, value, scale, node)
     return apply(reader, value, Quantiser(_steps(value, scale, node), -1, 1, is_bipolar=True), node)
 
 
@@ -133,12 +136,13 @@ def _trunc(reader: Reader, node: NodeView) -> Value:
         raise UnsupportedModel(
             f"{node.label}: from {in_bits} to {out_bits} bits; supported are 1 to {MAXIMUM_BITS} output bits"
         )
-    line = reader.line(node.value(0), node)
+    line = with_channels_of(reader, reader.line(node.value(0), node), node.constant(1, "scale").values, node)
     steps = _steps(line, node.constant(1, "scale").values, node)
     line = on_step(reader.walk, reader.walk.settled(line, node.site), steps, node.site)
     own = line.spread(steps)
     if is_second:
         out_scale = node.constant(4, "output scale").values
+        check_scale(out_scale, node.label)
         ratio = np.round(np.log2(np.asarray(out_scale, np.float64) / node.constant(1, "scale").values))
         if np.unique(ratio).size != 1:
             raise UnsupportedModel(f"{node.label}: drops different numbers of bits; supported is one for all channels")

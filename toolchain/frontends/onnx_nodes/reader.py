@@ -245,6 +245,23 @@ def on_channels(value: Line | RealInput, array: np.ndarray, node: NodeView) -> n
     return per_channel(sample.reshape(-1), value.shape[-1], node.label)
 
 
+def varying_axis(value: Line | RealInput, array: np.ndarray) -> int | None:
+    """The sample axis of the file along which a constant that broadcasts against the tensor differs, if it is one only."""
+    rank = len(value.shape)
+    sizes = np.shape(array)
+    if len(sizes) > rank + 1 or (len(sizes) == rank + 1 and sizes[0] != 1):
+        return None
+    sample = ((1,) * (rank + 1 - len(sizes)) + sizes)[1:]
+    wide = [axis for axis, size in enumerate(sample) if size > 1]
+    return wide[0] if len(wide) == 1 else None
+
+
+def with_channels_of(reader: Reader, value: Moving, array: np.ndarray, node: NodeView) -> Moving:
+    """The value with the axis on the graph's last one along which a constant differs, if it is one axis."""
+    axis = varying_axis(value, array)
+    return value if axis is None else with_axis_last(reader, value, axis, node)
+
+
 def fractions_on_channels(value: Line | RealInput, array: np.ndarray, node: NodeView, what: str) -> Fractions:
     """The same as exact fractions; raises where the constant differs along another axis than the channels."""
     found = on_channels(value, array, node)
@@ -256,14 +273,19 @@ def fractions_on_channels(value: Line | RealInput, array: np.ndarray, node: Node
     return compact(fractions_of(found))
 
 
-def constant_line(reader: Reader, value: Line, array: np.ndarray, node: NodeView) -> Line:
-    """A constant that broadcasts against the file's tensor as a line of its own, exactly."""
+def constant_line(reader: Reader, value: Line, array: np.ndarray, node: NodeView, *, inverse: bool = False) -> Line:
+    """A constant that broadcasts against the file's tensor as a line of its own, exactly; inverse: of 1 divided by it."""
     rank = len(value.shape)
-    sample = np.asarray(array).reshape((1,) * (rank + 1 - np.ndim(array)) + np.shape(array))[0]
+    sizes = np.shape(array)
+    if len(sizes) > rank + 1 or (len(sizes) == rank + 1 and sizes[0] != 1):
+        raise UnsupportedModel(
+            f"{node.label}: a constant of shape {sizes} does not fit a sample of shape {file_shape(value)}"
+        )
+    sample = np.asarray(array).reshape((1,) * (rank + 1 - len(sizes)) + sizes)[0]
     axes = axes_of(value)
     order = sorted(range(rank), key=lambda axis: axes[axis])
     sample = sample.transpose(order)
-    exact = fractions_of(sample)
+    exact = [1 / v for v in fractions_of(sample)] if inverse else fractions_of(sample)
     known = [abs(v) for v in exact if v]
     step = common_step(known) if known else fractions_of(np.ones(1))[0]
     if known and (max(known) / step).numerator.bit_length() > _MAXIMUM_CONSTANT_BITS:

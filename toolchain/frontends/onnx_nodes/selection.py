@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact import shapes
-from toolchain.frontends.exact.values import ONE, ZERO, Line, common_step
+from toolchain.frontends.exact.values import ONE, ZERO, Line
 from toolchain.frontends.onnx_nodes.reader import (
     NodeView,
     Reader,
@@ -27,12 +27,9 @@ def _comparable(reader: Reader, node: NodeView) -> tuple[Line, int]:
     """(the line with one meaning for all channels and the chosen axis last, that axis in the file)."""
     line = reader.line(node.value(0), node)
     axis = sample_axis(node.integer("axis", -1 if node.kind == "TopK" else 0), line, node)
-    line = reader.walk.settled(with_axis_last(reader, line, axis, node), node.site)
-    if not line.is_uniform:
-        line = reader.walk.biased(line, node.site)
-        step = common_step(line.scale)
-        line = reader.walk.aligned(line, step, reader.walk.element(line).fraction, node.site)
-    return line, axis
+    line = with_axis_last(reader, line, axis, node)
+    why = "compares values whose scales have no common step; quantise them with one scale first"
+    return reader.walk.uniform(line, node.site, why), axis
 
 
 @handles("ArgMax")
