@@ -380,7 +380,7 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     file.write_bytes(content.replace(b"dense2", b"dens\xff2"))
     with pytest.raises(InputError) as caught:
         load_model(file)
-    assert str(caught.value) == f"{file}: not a valid ONNX model: a name in it is not text (UTF-8)"
+    assert str(caught.value) == f"{file}: holds a name that is no UTF-8 text, b'dens\\xff2'; the file is damaged"
 
 
 def damaged(content: bytes, random: np.random.Generator) -> bytes:

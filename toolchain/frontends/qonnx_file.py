@@ -54,16 +54,6 @@ def _texts(model: Any) -> Iterator[str | bytes]:
         yield from (attribute.name for attribute in node.attribute)
 
 
-def _require_text(graph: Any, path: Path) -> None:
-    """Raise InputError where a name is not UTF-8: protobuf hands such a one over as bytes."""
-    names = [graph.name]
-    for node in graph.node:
-        names += [node.op_type, node.domain, node.name, *node.input, *node.output, *(a.name for a in node.attribute)]
-    names += [value.name for values in (graph.initializer, graph.input, graph.output) for value in values]
-    if any(isinstance(name, bytes) for name in names):
-        raise InputError(f"{path}: not a valid ONNX model: a name in it is not text (UTF-8)")
-
-
 def load_onnx(path: Path) -> Any:
     """The ModelProto in a file.
 
@@ -94,7 +84,6 @@ def load_onnx(path: Path) -> Any:
             raise UnsupportedModel(
                 f"{path}: tensor {tensor.name!r} is kept in another file; save the model as one file"
             )
-    _require_text(model.graph, path)
     domains = sorted({str(entry.domain) for entry in (*model.graph.node, *model.opset_import)})
     unknown = [domain for domain in domains if domain not in DOMAINS]
     if unknown:
