@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,20 +28,13 @@ def opset_of(proto: Any) -> int:
 
 
 def prepared(proto: Any, where: str, *, wide: bool) -> Any:
-    """A copy of a float model with batch norms folded and constants evaluated, as ONNX Runtime prepares models to be quantised.
+    """A copy of a float model with batch norms folded and constants evaluated.
 
     wide: whether integers of more than 8 bits will be written. Raises InputError for what ONNX Runtime cannot load,
     UnsupportedModel for a version of ONNX that does not convert.
     """
-    import onnx
     from onnx import version_converter
 
-    try:
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError as error:
-        raise ToolNotFound(
-            f"onnxruntime cannot be imported ({error}); install it with: pip install 'bitwright[post-training]'"
-        ) from None
     needed = _WIDE_OPSET if wide else _PER_CHANNEL_OPSET
     found = opset_of(proto)
     if found < needed or found > _MAXIMUM_OPSET:
@@ -56,20 +46,43 @@ def prepared(proto: Any, where: str, *, wide: bool) -> Any:
                 f"{where}: uses version {found} of ONNX's operations, and quantising needs {needed} to {_MAXIMUM_OPSET}; it cannot "
                 f"be converted ({reason}). Export it with such a version"
             ) from None
-    with tempfile.TemporaryDirectory() as folder:
-        source, path = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
-        onnx.save_model(proto, source)
-        try:
-            with _quiet():
-                quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
-        except Exception as error:  # ONNX Runtime's errors have no class in common
-            reason = str(error).strip().partition("\n")[0][:300]
-            raise InputError(f"{where}: ONNX Runtime cannot load it: {reason}") from None
-        result = onnx.load_model(path)
+    result = _optimised(proto, where)
     _name_nodes(result.graph)
     _constants_as_initializers(result.graph)
     _rectify_before_pooling(result.graph)
     _require_one_real_input(result.graph, where)
+    return result
+
+
+def _optimised(proto: Any, where: str) -> Any:
+    """The model after ONNX Runtime's basic optimisations, which keep to ONNX's operations: batch norms and additions become
+    part of the layers before them, constants are evaluated."""
+    import onnx
+
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ToolNotFound(
+            f"onnxruntime cannot be imported ({error}); install it with: pip install 'bitwright[post-training]'"
+        ) from None
+    # Its own function for this, quant_pre_process, throws the result away where it is not to infer symbolic shapes (1.25).
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3  # errors
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimised.onnx"
+        options.optimized_model_filepath = str(path)
+        try:
+            onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no class in common
+            reason = str(error).strip().partition("\n")[0][:300]
+            raise InputError(f"{where}: ONNX Runtime cannot load it: {reason}") from None
+        result = onnx.load_model(path)
+    # It names every set of operations that it knows.
+    used = {node.domain for node in result.graph.node} | {""}
+    kept = [onnx.helper.make_opsetid(e.domain, e.version) for e in result.opset_import if e.domain in used]
+    del result.opset_import[:]
+    result.opset_import.extend(kept)
     return result
 
 
@@ -142,16 +155,3 @@ def _rectify_before_pooling(graph: Any) -> None:
         pool.input[0], pool.output[0], relu.input[0], relu.output[0] = source, between, between, result
     # Shapes noted for the tensors between them no longer hold.
     del graph.value_info[:]
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Without ONNX Runtime's prints and its advice on options."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)

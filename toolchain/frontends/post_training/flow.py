@@ -14,7 +14,7 @@ from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.post_training.accuracy import compare_models
 from toolchain.frontends.post_training.correction import corrected_biases
 from toolchain.frontends.post_training.float_graph import constants_of, prepared
-from toolchain.frontends.post_training.places import Places, find_places
+from toolchain.frontends.post_training.places import Places, find_places, require_float
 from toolchain.frontends.post_training.ranges import Observed, observe
 from toolchain.frontends.post_training.runner import runner
 from toolchain.frontends.post_training.settings import Calibration
@@ -89,6 +89,7 @@ def quantise(
     held_out = calibration.held_out()
     say("reading the float model", 0.0)
     model = open_source(source, input_shape=input_shape or data.x.shape[1:], weights=weights)
+    require_float(model.proto.graph, model.where)
     calibration.require_shape(model.input_shape)
     say("preparing it", 0.0)
     wide = max(calibration.weight_bits, calibration.activation_bits, calibration.bits_of_input) > 8

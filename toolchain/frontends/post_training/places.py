@@ -28,11 +28,10 @@ MOVING = {
 }  # fmt: skip
 #: The same where the attribute `mode` says that nothing is interpolated.
 RESIZING = {"Resize", "Upsample"}
-#: Functions of one tensor, element by element.
-FUNCTIONS = {
-    "Abs", "BatchNormalization", "Celu", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Neg",
-    "PRelu", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu",
-}  # fmt: skip
+#: Functions of one tensor, element by element, piece by piece linear.
+FUNCTIONS = {"Abs", "BatchNormalization", "Clip", "HardSigmoid", "LeakyRelu", "Neg", "PRelu", "Relu", "ThresholdedRelu"}
+#: Functions that hardware looks up: their operand is quantised too, so that the table is short.
+CURVES = {"Celu", "Elu", "Erf", "Gelu", "HardSwish", "Mish", "Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"}
 #: Those whose results lie on the grid of their operand.
 KEEPING = {"Abs", "Neg", "Relu"}
 #: Functions when one operand is a constant.
@@ -118,11 +117,6 @@ class Finder:
         return self.places
 
     def _require_supported(self) -> None:
-        for node in self.graph.node:
-            if node.op_type in QUANTISED or node.op_type.startswith("QLinear"):
-                raise UnsupportedModel(
-                    f"{self.where}: is quantised already (node {node.name!r}, {node.op_type}); build it as it is"
-                )
         unknown = [
             node
             for node in self.nodes
@@ -130,7 +124,7 @@ class Finder:
         ]
         if unknown:
             listed = ", ".join(f"{node.name!r} ({node.op_type})" for node in unknown[:8])
-            known = ", ".join(sorted({*handlers(), *HOST_FUNCTIONS} - QUANTISED))
+            known = ", ".join(sorted(name for name in {*handlers(), *HOST_FUNCTIONS} - QUANTISED if name[0] != "Q"))
             raise UnsupportedModel(
                 f"{self.where}: cannot be quantised for hardware: {listed}{' and more' * (len(unknown) > 8)}: operations that are "
                 f"not supported here. Supported are {known}"
@@ -182,7 +176,7 @@ class Finder:
             grids[node.output[0]] = (known[0][0], known[0][1] * factor)
         else:
             # Some functions cannot be computed on integers unless a quantiser follows, be it for an output.
-            is_curve = kind == "function" and node.op_type not in {*KEEPING, *WITH_CONSTANT}
+            is_curve = node.op_type in CURVES or (kind == "function" and node.op_type not in {*KEEPING, *WITH_CONSTANT})
             if not known and self.real.issuperset(operands):
                 self.real.update(node.output)
             for name in node.output:
@@ -255,6 +249,15 @@ def _output_axis(node: Any) -> int | None:
     if node.op_type == "Gemm":
         return 0 if int(_attribute(node, "transB", 0)) else 1
     return -1
+
+
+def require_float(graph: Any, where: str) -> None:
+    """Raise UnsupportedModel for a graph that is quantised already."""
+    for node in graph.node:
+        if node.op_type in QUANTISED or node.op_type.startswith("QLinear"):
+            raise UnsupportedModel(
+                f"{where}: is quantised already (node {node.name or node.output[0]!r}, {node.op_type}); build it as it is"
+            )
 
 
 def find_places(graph: Any, constants: dict[str, np.ndarray], where: str, *, fixed_input: bool = False) -> Places:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolchain.errors import ToolNotFound, UnsupportedModel, UsageError
+from toolchain.errors import InputError, ToolchainError, ToolNotFound, UnsupportedModel, UsageError
 
 #: 16-bit integers need this version of ONNX's operations.
 _OPSET = 21
@@ -45,8 +47,9 @@ def from_module(
     was_training = module.training
     module.eval()
     try:
-        with _quiet():
-            example = torch.zeros((2, *input_shape))
+        example = torch.zeros((2, *input_shape))
+        _require_runs(module, example, name)
+        with _quiet(), _unlogged():
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -56,8 +59,11 @@ def from_module(
                 dynamic_shapes=[{0: torch.export.Dim("batch")}],
                 verbose=False,
             )
+    except ToolchainError:
+        raise
     except Exception as error:  # the exporter runs the user's module, which may fail in any way
-        reason = str(error).strip().partition("\n")[0][:300]
+        # Its own message says how to go on with torch; what it met stands behind that.
+        reason = str(error.__cause__ or error).strip().partition("\n")[0][:300]
         raise UnsupportedModel(
             f"module {name}: torch cannot export it to ONNX for samples of shape {tuple(input_shape)} "
             f"({type(error).__name__}: {reason})"
@@ -69,3 +75,27 @@ def from_module(
     proto = onnx.ModelProto.FromString(program.model_proto.SerializeToString())
     _name_nodes(proto)
     return f"torch {torch.__version__.partition('+')[0]}", proto, _framework_run(module)
+
+
+def _require_runs(module: Any, example: Any, name: str) -> None:
+    import torch
+
+    try:
+        with torch.no_grad():
+            module(example)
+    except Exception as error:  # the user's own code
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"module {name}: cannot be evaluated on samples of shape {tuple(example.shape[1:])} ({type(error).__name__}: {reason})"
+        ) from None
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Without what torch logs while it exports; what stops it is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
