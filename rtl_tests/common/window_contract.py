@@ -75,3 +75,30 @@ class SlidingWindowContract:
             self.read += 1
         self.accepted += accepted
         self.cycle += 1
+
+
+class ReduceContract:
+    """Groups of taps * beats input beats; each beat of the last tap makes an output beat, and needs a slot for it."""
+
+    def __init__(self, taps: int, beats: int, slots: int, latency: int) -> None:
+        self.taps, self.beats, self.slots, self.latency = taps, beats, slots, latency
+        self.cycle = self.step = 0
+        self.offered_from: deque[int] = deque()
+
+    def _last_tap(self) -> bool:
+        return self.step // self.beats == self.taps - 1
+
+    def ready(self) -> bool:
+        return not self._last_tap() or len(self.offered_from) < self.slots
+
+    def valid(self) -> bool:
+        return bool(self.offered_from) and self.offered_from[0] <= self.cycle
+
+    def tick(self, accepted: bool, taken: bool) -> None:
+        if taken:
+            self.offered_from.popleft()
+        if accepted:
+            if self._last_tap():
+                self.offered_from.append(self.cycle + self.latency)
+            self.step = (self.step + 1) % (self.taps * self.beats)
+        self.cycle += 1

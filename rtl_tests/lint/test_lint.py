@@ -29,6 +29,7 @@ BENCHES = (
     "stream_fifo",
     "stream_width_converter",
     "threshold",
+    "window_reduce",
 )
 
 #: Modules without a bench of their own here, as tops of their own.
@@ -60,6 +61,9 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("sliding_window", {"HEIGHT": 4, "KERNEL_HEIGHT": 3, "DILATION_HEIGHT": 2}, "5 x 3 pixels, the frame has 4 x 8"),
     ("sliding_window", {"BUFFER_BEATS": 37}, "at least 38"),
     ("sliding_window", {"STRIDE_WIDTH": 0}, "1 x 0"),
+    ("window_reduce", {"CHANNELS": 8, "PE": 3}, "3, 8 and 4"),
+    ("window_reduce", {"OPERATION": 1, "OUTPUT_WIDTH": 9}, "at least 10"),
+    ("window_reduce", {"OPERATION": 2}, "8 and 2"),
     ("relu", {"NEGATIVE_SLOPE_SHIFT": -2}, "-2"),
 ]
 

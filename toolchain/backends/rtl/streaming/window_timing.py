@@ -172,3 +172,49 @@ class _SlidingWindow:
             return None
         earliest = read + _WINDOW_LATENCY_CYCLES
         return max(earliest, takes[beat - 1] + 1) if beat else earliest
+
+
+@dataclass(frozen=True)
+class WindowReduceTiming:
+    """window_reduce: `taps` * `beats` input beats become `beats`, each of them when its beat of the last tap is accepted.
+
+    Such a beat waits until fewer than `slots` before it are still to be taken; its result is offered `latency_cycles`
+    later, or in the cycle after the one before was taken if that is later.
+    """
+
+    taps: int
+    beats: int
+    slots: int
+    latency_cycles: int
+
+    @property
+    def capacity_beats(self) -> int:
+        return self.slots
+
+    def start(self) -> Behaviour:
+        return self
+
+    def ready(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
+        earliest = accepts[beat - 1] + 1 if beat else 0
+        group, position = divmod(beat, self.taps * self.beats)
+        output = group * self.beats + position - (self.taps - 1) * self.beats
+        if position < (self.taps - 1) * self.beats or output < self.slots:
+            return earliest
+        leaving = output - self.slots
+        return max(earliest, takes[leaving] + 1) if leaving < len(takes) else None
+
+    def offer(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
+        group, position = divmod(beat, self.beats)
+        closing = (group * self.taps + self.taps - 1) * self.beats + position
+        if closing >= len(accepts):
+            return None
+        earliest = accepts[closing] + self.latency_cycles
+        return max(earliest, takes[beat - 1] + 1) if beat else earliest
+
+
+def window_reduce_timing(taps: int, beats: int) -> WindowReduceTiming:
+    """The timing of window_reduce for TAPS = `taps` and CHANNELS / PE = `beats`."""
+    result = 1 if beats <= 4 else 3
+    if beats > 1 or taps == 1:
+        return WindowReduceTiming(taps, beats, slots=result + 3, latency_cycles=result + 2)
+    return WindowReduceTiming(taps, beats, slots=1 if taps > result + 1 else 2, latency_cycles=result + 1)
