@@ -21,7 +21,7 @@ from toolchain.errors import InputError, UnsupportedModel
 from toolchain.frontends.exact.values import RealInput, Site
 from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.qkeras_file import load_file, load_weights_file
-from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, call_reader
+from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, call_reader, reader_of
 from toolchain.frontends.qkeras_network import Call, Forward, require_network, sample_shape, traverse
 from toolchain.frontends.qkeras_runtime import import_tf_keras, version
 from toolchain.frontends.real_input import InputType
@@ -63,7 +63,10 @@ def import_model(
         result = call_reader(walk, call.layer, values, call.site(where))
         return replace(result, call=call) if isinstance(result, OnHost) and result.call is None else result
 
-    outputs = traverse(model, inputs, visit, where=where)
+    def accept(call: Call) -> None:
+        reader_of(call.layer, call.site(where).label)
+
+    outputs = traverse(model, inputs, visit, accept=accept, where=where)
     names = _unique(model.output_names)
     for name, tensor, value in zip(names, model.outputs, outputs, strict=True):
         if isinstance(value, OnHost):

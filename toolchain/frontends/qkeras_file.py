@@ -22,6 +22,7 @@ from toolchain.errors import InputError, ToolchainError, ToolNotFound
 from toolchain.frontends.keras3 import in_terms_of_keras2, is_keras3, set_weights
 from toolchain.frontends.qkeras_config import WRAPPED, Known, safe_model_config
 from toolchain.frontends.qkeras_runtime import custom_objects, import_tf_keras
+from toolchain.frontends.trial import crash_of
 
 _MAXIMUM_JSON_BYTES = 64 << 20
 #: Weights of one model, as they expand.
@@ -177,7 +178,7 @@ def _h5py() -> Any:
 
 
 def _h5_config(path: Path, versions: list[Any]) -> str | bytes:
-    with _h5py().File(path, "r") as file:
+    with _h5_file(path) as file:
         versions.append(file.attrs.get("keras_version"))
         text = file.attrs.get("model_config")
         if text is None:
@@ -249,7 +250,7 @@ def _checked_weights(path: Path) -> int:
 def _h5_weights(path: Path) -> Iterator[Any]:
     """The HDF5 file of weights that a path is, or holds."""
     if path.suffix.lower() != ".keras":
-        with _h5py().File(path, "r") as file:
+        with _h5_file(path) as file:
             yield file
         return
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
@@ -259,8 +260,40 @@ def _h5_weights(path: Path) -> Iterator[Any]:
         target = Path(folder) / _WEIGHTS
         with archive.open(_WEIGHTS) as source, target.open("wb") as stream:
             shutil.copyfileobj(source, stream)
-        with _h5py().File(target, "r") as file:
+        with _h5_file(target) as file:
             yield file
+
+
+@contextmanager
+def _h5_file(path: Path) -> Iterator[Any]:
+    """An HDF5 file, opened. Raises ValueError for one that the HDF5 library crashes on."""
+    status = path.stat()
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if identity not in _SOUND:
+        h5py = _h5py()
+        crash = crash_of(lambda: _read_all(h5py, path))
+        if crash:
+            raise ValueError(f"the HDF5 library crashes on it ({crash}): the file is damaged")
+        _SOUND.add(identity)
+    with _h5py().File(path, "r") as file:
+        yield file
+
+
+#: Files that have been read without a crash.
+_SOUND: set[tuple[int, ...]] = set()
+
+
+def _read_all(h5py: Any, path: Path) -> None:
+    with h5py.File(path, "r") as file:
+        dict(file.attrs)
+        _count(file)
+
+        def read(name: str, item: Any) -> None:
+            dict(item.attrs)
+            if isinstance(item, h5py.Dataset):
+                item[()]
+
+        file.visititems(read)
 
 
 def _count(group: Any, total: int = 0) -> int:

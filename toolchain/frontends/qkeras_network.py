@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeVar
@@ -42,13 +42,15 @@ def traverse(
     values: Sequence[Tensor],
     visit: Callable[[Call, list[Tensor]], Tensor],
     *,
+    accept: Callable[[Call], None] = lambda call: None,
     where: str = "",
     prefix: str = "",
     key: tuple[int, ...] = (),
 ) -> list[Tensor]:
     """The model's outputs for values of its inputs, layer by layer in an order in which inputs come first.
 
-    visit: (call, the values of its inputs) -> the value of its result.
+    visit: (call, the values of its inputs) -> the value of its result. accept: called first, raises for a layer that it does not
+    know.
     Raises UnsupportedModel for calls that say more than which tensors go in.
     """
     known: dict[int, Tensor] = {id(tensor): value for tensor, value in zip(model.inputs, values, strict=True)}
@@ -61,6 +63,8 @@ def traverse(
         if node.is_input:
             continue
         call = Call(node.layer, f"{prefix}{node.layer.name}", (*key, number))
+        if not is_model(node.layer):
+            accept(call)
         arguments = _tensors(node, call.site(where))
         inputs = [known[id(tensor)] for tensor in arguments]
         for tensor in arguments:
@@ -72,7 +76,9 @@ def traverse(
         if is_model(node.layer):
             label = call.site(where).label
             require_network(node.layer, label)
-            results = traverse(node.layer, inputs, visit, where=where, prefix=f"{call.path}/", key=call.key)
+            results = traverse(
+                node.layer, inputs, visit, accept=accept, where=where, prefix=f"{call.path}/", key=call.key
+            )
         else:
             results = [visit(call, inputs)]
         if len(results) != len(outputs):
@@ -167,7 +173,7 @@ class Forward:
         return whole[0] if len(whole) == 1 else dict(zip(self._outputs, whole, strict=True))
 
     def _feeds(self, x: Any) -> list[np.ndarray]:
-        if not isinstance(x, dict):
+        if not isinstance(x, Mapping):
             if len(self._inputs) != 1:
                 raise InputError(f"the model has inputs {self._inputs}: give one array for each, by name")
             x = {self._inputs[0]: x}

@@ -12,7 +12,7 @@ from typing import Any
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.functions import Curve
-from toolchain.frontends.exact.values import Line, RealInput, Site
+from toolchain.frontends.exact.values import ONE, Line, Product, RealInput, Site, compact
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.qkeras_network import Call
 from toolchain.frontends.qkeras_runtime import import_qkeras, import_tf_keras
@@ -54,6 +54,10 @@ class KerasWalk(Walk):
         self.sums_exact = True
         #: Calls whose function could stay on the host, but which other layers come after.
         self.continued: set[tuple[int, ...]] = set()
+        #: What has been put into the graph for a line, so that several layers which take it share that.
+        self._emitted: dict[tuple[int, tuple[int, ...]], tuple[Product, str]] = {}
+        self._settled: dict[int, tuple[Line, Line]] = {}
+        self._biased: dict[int, tuple[Line, Line]] = {}
 
     def input_tensor(self, name: str) -> str | None:
         """The graph's input for an input of the model; None where nothing uses it."""
@@ -62,6 +66,34 @@ class KerasWalk(Walk):
 
     def line(self, value: Any, site: Site) -> Line:
         return super().line(self.moved(value, site), site)
+
+    def emitted(self, line: Line, site: Site) -> Line:
+        if line.pending is None:
+            return super().emitted(line, site)
+        signs = tuple((s > 0) - (s < 0) for s in line.scale)
+        key = (id(line.pending), signs)
+        if key not in self._emitted:
+            result = super().emitted(line, site)
+            self._emitted[key] = (line.pending, result.tensor)
+            return result
+        # The product has been made with these signs: what is left is the meaning of its integers.
+        tensor = self._emitted[key][1]
+        fallback = next((abs(s) for s in line.scale if s), ONE)
+        return replace(line, tensor=tensor, pending=None, scale=compact([abs(s) or fallback for s in line.scale]))
+
+    def settled(self, line: Line, site: Site) -> Line:
+        if id(line) not in self._settled:
+            self._settled[id(line)] = (line, super().settled(line, site))
+        return self._settled[id(line)][1]
+
+    def with_bias(self, line: Line, extra_fraction: int, site: Site) -> Line | None:
+        known = self._biased.get(id(line))
+        if known is not None and self.element(known[1]).fraction - self.element(line).fraction <= extra_fraction:
+            return known[1]
+        result = super().with_bias(line, extra_fraction, site)
+        if result is not None and result is not line:
+            self._biased[id(line)] = (line, result)
+        return result
 
     def evened(self, line: Line, site: Site, *, bits: int | None = None) -> Line:
         """The line; where its channels differ by a bias only, with that in its integers if it takes few bits there.
