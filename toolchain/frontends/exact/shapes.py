@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact.values import ZERO, Line, RealInput, Site, compact
+from toolchain.frontends.exact.values import ZERO, Fractions, Line, RealInput, Site, compact
 from toolchain.frontends.exact.walk import Walk
 from toolchain.ir import InsertZeros, Operation, Pad, Reshape, Slice, Transpose, Upsample
 
@@ -29,46 +29,61 @@ def move(
 
 def reshape(walk: Walk, value: Line | RealInput, shape: tuple[int, ...], site: Site) -> Line | RealInput:
     """The same elements in row-major order of the graph's axes in another shape; `axes` must be in order."""
-    if shape == value.shape:
-        return value
-    return _rearranged(walk, value, Reshape(shape), shape, lambda array: array.reshape(shape), site)
+    return transpose_and_reshape(walk, value, tuple(range(len(value.shape))), shape, site)
 
 
 def transpose(walk: Walk, value: Line | RealInput, permutation: tuple[int, ...], site: Site) -> Line | RealInput:
     """Sample axis i of the result is axis ``permutation[i]``."""
-    if permutation == tuple(range(len(permutation))):
-        return value
     shape = tuple(value.shape[axis] for axis in permutation)
-    return _rearranged(walk, value, Transpose(permutation), shape, lambda array: array.transpose(permutation), site)
+    return transpose_and_reshape(walk, value, permutation, shape, site)
 
 
-def _rearranged(walk, value, operation, shape, apply, site):  # type: ignore[no-untyped-def]
-    """Channels may become other axes: what differs from channel to channel must again be one value a channel."""
+def transpose_and_reshape(
+    walk: Walk, value: Line | RealInput, permutation: tuple[int, ...], shape: tuple[int, ...], site: Site
+) -> Line | RealInput:
+    """Both, one after the other: channels that are mixed in between may be apart again at the end.
+
+    Channels may become other axes: what differs from channel to channel must then again be one value a channel, or all
+    values come to one step.
+    """
+    operations: list[Operation] = []
+    moved = [axis for axis in permutation if value.shape[axis] > 1]
+    before = value.shape
+    if moved != sorted(moved):  # else only axes of size 1 change places, and the elements stay where they are
+        operations.append(Transpose(permutation))
+        before = tuple(value.shape[axis] for axis in permutation)
+    if before != shape:
+        operations.append(Reshape(shape))
+    if not operations:
+        return value
+    sites = [site.inner("order"), site] if len(operations) == 2 else [site]
     if isinstance(value, RealInput):
-        return replace(value, shape=shape, moves=(*value.moves, (operation, site)))
+        return replace(value, shape=shape, moves=(*value.moves, *zip(operations, sites, strict=True)))
     line = walk.emitted(value, site)
     if line.functions and not line.is_uniform:
         line = walk.settled(line, site)
-    parts = [_carried(values, line, shape, apply) for values in (line.scale, line.offset)]
-    if None in parts:
+    scale, offset = (_carried(values, line, permutation, shape) for values in (line.scale, line.offset))
+    if scale is None or offset is None:
         why = (
             "rearranges a tensor with a scale or bias a channel so that its last axis mixes them; put a quantiser with one scale "
             "before it"
         )
         line = walk.uniform(line, site, why)
-        parts = [line.scale[:1], line.offset[:1]]
-    return replace(
-        line, tensor=walk.add(operation, line.tensor, site=site), shape=shape, scale=parts[0], offset=parts[1]
-    )
+        scale, offset = line.scale[:1], line.offset[:1]
+    tensor = line.tensor
+    for operation, place in zip(operations, sites, strict=True):
+        tensor = walk.add(operation, tensor, site=place)
+    return replace(line, tensor=tensor, shape=shape, scale=scale, offset=offset)
 
 
-def _carried(values, line, shape, apply):  # type: ignore[no-untyped-def]
+def _carried(values: Fractions, line: Line, permutation: tuple[int, ...], shape: tuple[int, ...]) -> Fractions | None:
     """What was one value a channel, after the elements have moved; None where it is no more one a channel."""
     if len(set(values)) == 1:
         return values[:1]
-    index = apply(np.broadcast_to(np.arange(line.channels), line.shape)).reshape(-1, shape[-1])
-    rows = [[values[i] for i in row] for row in (index if (index != index[:1]).any() else index[:1])]
-    return compact(rows[0]) if all(row == rows[0] for row in rows[1:]) else None
+    index = np.broadcast_to(np.arange(line.channels), line.shape).transpose(permutation).reshape(-1, shape[-1])
+    kinds = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    meaning = np.array([kinds[value] for value in values])[index]
+    return compact([values[i] for i in index[0]]) if (meaning == meaning[:1]).all() else None
 
 
 def pad_zeros(walk: Walk, line: Line, widths: Pairs, site: Site, value: Fraction = ZERO) -> Line:

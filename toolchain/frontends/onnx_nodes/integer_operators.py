@@ -17,8 +17,9 @@ import numpy as np
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import Line, fractions_of
-from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES, dequantised, quantised, zero_point
+from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES, dequantised, zero_point
 from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, handlers, handles
+from toolchain.frontends.onnx_nodes.requantisation import float32_scale, scaled_result
 
 
 # ---- shared with ONNX Runtime's own operators ------------------------------------------------------------------------
@@ -39,27 +40,6 @@ def dequantised_operand(reader: Reader, node: NodeView, index: int, *, axis: int
         if axis is None and values is not None and values.size != 1:
             raise UnsupportedModel(f"{node.label}: {values.size} {what} for its operand {index + 1}; supported is one")
     return dequantised(reader, node.value(index), scale, zero, node, axis=0 if axis is None else axis)
-
-
-def quantised_result(
-    reader: Reader, line: Line, node: NodeView, index: int, *, like: int, zero_is_rounded: bool = False
-) -> Line:
-    """The result on operands (scale, zero point) from `index` on.
-
-    like: the operand that is a zero point of the same integer type, which says it where the result's is left out.
-    """
-    zero = zero_point(node, index + 1)
-    if zero is None:
-        known = zero_point(node, like)
-        if known is None:
-            raise UnsupportedModel(
-                f"{node.label}: has no zero points, which say the integer type of its result; add them"
-            )
-        zero = np.zeros_like(known)
-    scale = node.constant(index, "the result's scale").values
-    if scale.size != 1:
-        raise UnsupportedModel(f"{node.label}: {scale.size} scales for its result; supported is one")
-    return quantised(reader, line, scale, zero, node, zero_is_rounded=zero_is_rounded)
 
 
 def accumulator_units(node: NodeView, first: int, second: int, line: Line) -> list[Fraction]:
@@ -106,7 +86,8 @@ def _qlinear_conv(reader: Reader, node: NodeView) -> Value:
     if node.has(8):
         line = with_integer_bias(reader, line, node.constant(8, "the bias"), units, node)
     line = within_int32(reader, line, units, node)
-    return quantised_result(reader, line, node, 6, like=2)
+    ratios = float32_scale(node, 1) * float32_scale(node, 4) / float32_scale(node, 6)
+    return scaled_result(reader, line, node, 6, like=2, units=units, ratios=ratios)
 
 
 @handles("QLinearMatMul")
@@ -114,8 +95,10 @@ def _qlinear_matmul(reader: Reader, node: NodeView) -> Value:
     """Operands a, b, y, each with scale and zero point (y without a tensor); those of b may differ from column to column."""
     second = dequantised_operand(reader, node, 3, axis=-1)
     line = as_operator(reader, "MatMul", (dequantised_operand(reader, node, 0), second), node)
-    line = within_int32(reader, line, accumulator_units(node, 1, 4, line), node)
-    return quantised_result(reader, line, node, 6, like=2)
+    units = accumulator_units(node, 1, 4, line)
+    line = within_int32(reader, line, units, node)
+    ratios = float32_scale(node, 1) * float32_scale(node, 4) / float32_scale(node, 6)
+    return scaled_result(reader, line, node, 6, like=2, units=units, ratios=ratios)
 
 
 @handles("ConvInteger", "MatMulInteger")

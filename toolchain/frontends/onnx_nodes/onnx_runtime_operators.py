@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.functions import Curve, Leaky
 from toolchain.frontends.exact.quantiser import Constant
-from toolchain.frontends.exact.values import Line
+from toolchain.frontends.exact.values import Line, fractions_of, power_of_two
 from toolchain.frontends.onnx_nodes.integer_operators import (
     accumulator_units,
     as_operator,
     dequantised_operand,
-    quantised_result,
     with_integer_bias,
     within_int32,
 )
-from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, handles
+from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, file_shape, handles
+from toolchain.frontends.onnx_nodes.requantisation import divided_result, exact_result, float32_scale, scaled_result
+from toolchain.frontends.onnx_session import float32_operator
 
 DOMAIN = "com.microsoft"
 #: The operators of the domain that are read. The others may share their name with one of ONNX, and mean something else.
@@ -54,7 +57,11 @@ def _between(reader: Reader, node: NodeView) -> Value:
     """Operands a, b, y, each with scale and zero point (y without a tensor)."""
     operands = tuple(_exact(dequantised_operand(reader, node, index)) for index in (0, 3))
     line = as_operator(reader, node.kind.removeprefix("QLinear"), operands, node)
-    return quantised_result(reader, line, node, 6, like=2, zero_is_rounded=True)
+    if node.kind == "QLinearAdd":
+        return exact_result(reader, line, node, 6, like=2, zero_is_rounded=True)
+    a, b, y = (float32_scale(node, index) for index in (1, 4, 6))
+    units = [fractions_of(a)[0] * fractions_of(b)[0]]
+    return scaled_result(reader, line, node, 6, like=2, units=units, ratios=a * b / y, zero_is_rounded=True)
 
 
 def _exact(value: Constant | Line) -> Constant | Line:
@@ -75,7 +82,7 @@ def _concat(reader: Reader, node: NodeView) -> Value:
     for number, index in enumerate(range(2, len(node.operands), 3)):
         part = replace(node, site=node.site.inner(f"part{number}"))
         line = reader.line(_exact(dequantised_operand(reader, part, index)), part)
-        lines.append(quantised_result(reader, line, part, 0, like=index + 2))
+        lines.append(divided_result(reader, line, (), part, 0, like=index + 2, is_exact=True))
     return as_operator(reader, "Concat", lines, node)
 
 
@@ -84,15 +91,27 @@ def _pool(reader: Reader, node: NodeView) -> Value:
     """Operands x and y, each with scale and zero point (y without a tensor)."""
     node.require("channels_last", (0,), 0)
     kind = node.kind.removeprefix("QLinear")
-    line = as_operator(reader, kind, (dequantised_operand(reader, node, 0),), node)
-    return quantised_result(reader, line, node, 3, like=2, zero_is_rounded=kind == "AveragePool")
+    operand = dequantised_operand(reader, node, 0)
+    line = as_operator(reader, kind, (operand,), node)
+    if kind == "AveragePool":
+        return exact_result(reader, line, node, 3, like=2, zero_is_rounded=True)
+    count = prod(reader.line(operand, node).shape[:-1] if line.axes else file_shape(reader.line(operand, node))[1:])
+    x, y = float32_scale(node, 1), float32_scale(node, 3)
+    units = [fractions_of(x)[0] / count]
+    return scaled_result(reader, line, node, 3, like=2, units=units, ratios=x / (y * np.float32(count)))
 
 
 @handles("QLinearSigmoid", "QLinearLeakyRelu")
 def _function(reader: Reader, node: NodeView) -> Value:
     """Operands x and y, each with scale and zero point (y without a tensor)."""
-    line = as_operator(reader, node.kind.removeprefix("QLinear"), (dequantised_operand(reader, node, 0),), node)
-    return quantised_result(reader, line, node, 3, like=2)
+    line = reader.line(dequantised_operand(reader, node, 0), node)
+    if node.kind == "QLinearSigmoid":
+        curve = Curve("QLinearSigmoid", lambda x: float32_operator("Sigmoid", x), rises=True)
+        return exact_result(reader, replace(line, functions=(*line.functions, curve)), node, 3, like=2)
+    functions = as_operator(reader, "LeakyRelu", (replace(line, functions=()),), node).functions
+    slopes = [slope for function in functions if isinstance(function, Leaky) for slope in function.slope]
+    is_exact = all(power_of_two(slope) is not None for slope in slopes)
+    return divided_result(reader, line, functions, node, 3, like=2, is_exact=is_exact)
 
 
 @handles("QGemm")
@@ -116,11 +135,13 @@ def _gemm(reader: Reader, node: NodeView) -> Value:
     if node.has(6):
         line = with_integer_bias(reader, line, node.constant(6, "the bias"), units, node)
     line = within_int32(reader, line, units, node)
-    if alpha != 1:
-        line = reader.walk.scaled(line, [alpha])
     if node.has(7) != node.has(8):
         raise UnsupportedModel(f"{node.label}: has one of scale and zero point of its result; both or none are needed")
-    return quantised_result(reader, line, node, 7, like=2) if node.has(7) else line
+    if not node.has(7):
+        return reader.walk.scaled(line, [alpha])
+    ratios = np.float32(alpha) * float32_scale(node, 1) * float32_scale(node, 4) / float32_scale(node, 7)
+    line = reader.walk.scaled(line, [alpha])
+    return scaled_result(reader, line, node, 7, like=2, units=[alpha * unit for unit in units], ratios=ratios)
 
 
 def softmax_apart(proto: Any) -> Any:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import prod
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact import pooling, shapes
+from toolchain.frontends.exact import pooling
 from toolchain.frontends.exact.values import Line
 from toolchain.frontends.onnx_nodes.products import window_numbers, window_padding
 from toolchain.frontends.onnx_nodes.reader import (
@@ -21,7 +21,7 @@ from toolchain.frontends.onnx_nodes.reader import (
     channels_last,
     file_shape,
     handles,
-    in_file_order,
+    reshaped,
     sample_axis,
     with_axis_last,
 )
@@ -128,5 +128,4 @@ def _reduce(reader: Reader, node: NodeView) -> Value:
     if node.integer("keepdims", 1):
         return result
     shape = tuple(before[axis] for axis in kept)
-    inner = node.inner("shape")
-    return replace(shapes.reshape(reader.walk, in_file_order(reader, result, inner), shape, inner.site), axes=())
+    return reshaped(reader, result, shape, node.inner("shape"))

@@ -163,19 +163,16 @@ def laid_out(reader: Reader, value: Moving, axes: tuple[int, ...], node: NodeVie
     have = axes_of(value)
     if have == axes:
         return value
-    permutation = [0] * len(axes)
-    for old, new in zip(have, axes, strict=True):
-        permutation[new] = old
-    site = node.site.inner("order")
-    moved = [axis for axis in permutation if value.shape[axis] > 1]
-    if moved == sorted(moved):  # only axes of size 1 change places: the elements stay where they are
-        shape = tuple(value.shape[axis] for axis in permutation)
-        uniform = isinstance(value, RealInput) or value.is_uniform or value.channels == shape[-1]
-        if uniform:
-            result = shapes.reshape(reader.walk, value, shape, site)
-            return replace(result, axes=ordered(axes))  # type: ignore[return-value]
-    result = shapes.transpose(reader.walk, value, tuple(permutation), site)
+    result = shapes.transpose(reader.walk, value, _permutation(have, axes), node.site.inner("order"))
     return replace(result, axes=ordered(axes))  # type: ignore[return-value]
+
+
+def _permutation(have: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the graph's axes, for a tensor whose file axes are to lie elsewhere."""
+    permutation = [0] * len(wanted)
+    for old, new in zip(have, wanted, strict=True):
+        permutation[new] = old
+    return tuple(permutation)
 
 
 def with_axis_last(reader: Reader, value: Moving, axis: int, node: NodeView) -> Moving:
@@ -208,7 +205,8 @@ def reshaped(reader: Reader, value: Line | RealInput, shape: tuple[int, ...], no
     """The same elements in the file's order in another shape."""
     if shape == file_shape(value):
         return value
-    return shapes.reshape(reader.walk, in_file_order(reader, value, node), shape, node.site)
+    order = _permutation(axes_of(value), tuple(range(len(value.shape))))
+    return replace(shapes.transpose_and_reshape(reader.walk, value, order, shape, node.site), axes=())
 
 
 def in_graph_order(value: Line | RealInput, entries: Sequence[Any]) -> list[Any]:

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.exact import shapes
 from toolchain.frontends.exact.values import ONE, ZERO, Line
 from toolchain.frontends.onnx_nodes.reader import (
     NodeView,
@@ -14,9 +11,10 @@ from toolchain.frontends.onnx_nodes.reader import (
     Result,
     Value,
     axes_of,
+    file_shape,
     handles,
-    in_file_order,
     ordered,
+    reshaped,
     sample_axis,
     with_axis_last,
 )
@@ -40,9 +38,8 @@ def _argmax(reader: Reader, node: NodeView) -> Value:
     result = Line(tensor, (*line.shape[:-1], 1), (ONE,), (ZERO,), axes=line.axes)
     if node.integer("keepdims", 1) or len(result.shape) == 1:
         return result
-    result = in_file_order(reader, result, node)
-    kept = tuple(size for index, size in enumerate(result.shape) if index != axis)
-    return replace(shapes.reshape(reader.walk, result, kept, node.site.inner("shape")), axes=())
+    kept = tuple(size for index, size in enumerate(file_shape(result)) if index != axis)
+    return reshaped(reader, result, kept, node.inner("shape"))
 
 
 @handles("TopK")
