@@ -20,6 +20,7 @@ class Case:
     input_bits, output_bits: of a beat. frame: draws one frame, as packed input beats. expected: its packed output beats.
     first_output, interval: while nothing stalls, cycles from the acceptance of a frame's first beat to the offer of its
     first output beat, and between the first beats of two frames.
+    ahead: output beats that come by themselves behind a reset, before any of `expected`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Case:
     first_output: int
     interval: int
     files: Mapping[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
+    ahead: Sequence[int] = ()
 
 
 def seed_of(*parts: object) -> int:

@@ -152,7 +152,7 @@ async def transfer(
 
 def frames_of(case: Case, random: Random, count: int) -> tuple[list[int], list[int]]:
     frames = [case.frame(random) for _ in range(count)]
-    return [beat for f in frames for beat in f], [beat for f in frames for beat in case.expected(f)]
+    return [beat for f in frames for beat in f], [*case.ahead, *(beat for f in frames for beat in case.expected(f))]
 
 
 def frame_count(case: Case) -> int:
@@ -175,7 +175,9 @@ async def streams(dut: object, name: str, pattern: str) -> None:
         steady = firsts[count // 2 :]
         intervals = {later - earlier for earlier, later in pairwise(steady)}
         assert intervals == {case.interval}, f"{name}: frames start {intervals} cycles apart, not {case.interval}"
-        assert record.offered[0] - firsts[0] == case.first_output, f"{name}: latency is not {case.first_output}"
+        assert record.offered[len(case.ahead)] - firsts[0] == case.first_output, (
+            f"{name}: latency is not {case.first_output}"
+        )
 
 
 @cocotb.test()

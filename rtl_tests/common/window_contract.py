@@ -102,3 +102,29 @@ class ReduceContract:
                 self.offered_from.append(self.cycle + self.latency)
             self.step = (self.step + 1) % (self.taps * self.beats)
         self.cycle += 1
+
+
+class PadContract:
+    """Every step makes an output beat: of the border by itself, else from an input beat; two wait at most.
+
+    beats: of a row and of its left border, inner part and right border; rows likewise.
+    """
+
+    def __init__(self, rows: tuple[int, int, int], beats: tuple[int, int, int]) -> None:
+        self.rows, self.beats = rows, beats
+        self.step = self.waiting = 0
+
+    def _border(self) -> bool:
+        row, beat = divmod(self.step, sum(self.beats))
+        return not (0 <= row - self.rows[0] < self.rows[1] and 0 <= beat - self.beats[0] < self.beats[1])
+
+    def ready(self) -> bool:
+        return self.waiting < 2 and not self._border()
+
+    def valid(self) -> bool:
+        return self.waiting > 0
+
+    def tick(self, accepted: bool, taken: bool) -> None:
+        made = accepted or (self.waiting < 2 and self._border())
+        self.waiting += made - taken
+        self.step = (self.step + made) % (sum(self.rows) * sum(self.beats))

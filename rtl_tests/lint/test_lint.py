@@ -22,6 +22,7 @@ from rtl_tests.common.simulate import LIBRARY, literal, missing_tool, verilator_
 BENCHES = (
     "argmax",
     "matrix_vector_unit",
+    "pad",
     "relu",
     "requantise",
     "skid_buffer",
@@ -36,6 +37,9 @@ BENCHES = (
 INNER: dict[str, list[dict[str, int | str]]] = {
     "add_bias": [{"PE": pe, "INPUT_SHIFT": shift, "BIAS_FILE": "words.hex"} for pe, shift in ((1, 0), (4, 3))],
     "adder_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (4, 1), (11, 2))],
+    "border_counter": [
+        {"BEFORE": b, "INNER": i, "AFTER": a} for b, i, a in ((0, 1, 0), (0, 3, 2), (2, 1, 0), (1, 4, 3))
+    ],
     "constant_memory": [{"DATA_WIDTH": 8, "DEPTH": depth, "FILE": "words.hex"} for depth in (1, 16, 100)],
     "multiplier": [
         {"A_WIDTH": a, "B_WIDTH": b, "PRODUCT_WIDTH": p, "STYLE": style}
@@ -64,11 +68,14 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("window_reduce", {"CHANNELS": 8, "PE": 3}, "3, 8 and 4"),
     ("window_reduce", {"OPERATION": 1, "OUTPUT_WIDTH": 9}, "at least 10"),
     ("window_reduce", {"OPERATION": 2}, "8 and 2"),
+    ("pad", {"CHANNELS": 5, "SIMD": 2}, "2, 5 and 8"),
+    ("pad", {"VALUE": -129}, "-129 and 8"),
+    ("pad", {"VALUE": 256}, "256 and 8"),
     ("relu", {"NEGATIVE_SLOPE_SHIFT": -2}, "-2"),
 ]
 
 #: Parameters of 64 bits: Verilator's -G takes an unsized number for one of 32.
-LONG = {"OUTPUT_MAXIMUM", "OUTPUT_MINIMUM", "UPPER_BOUND"}
+LONG = {"OUTPUT_MAXIMUM", "OUTPUT_MINIMUM", "UPPER_BOUND", "VALUE"}
 
 TOP = "lint_top"
 WORDS = 4096

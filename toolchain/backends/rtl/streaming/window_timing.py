@@ -218,3 +218,81 @@ def window_reduce_timing(taps: int, beats: int) -> WindowReduceTiming:
     if beats > 1 or taps == 1:
         return WindowReduceTiming(taps, beats, slots=result + 3, latency_cycles=result + 2)
     return WindowReduceTiming(taps, beats, slots=1 if taps > result + 1 else 2, latency_cycles=result + 1)
+
+
+@dataclass(frozen=True)
+class PadTiming:
+    """pad: each output beat is made by itself in the border, else from an input beat, one a cycle.
+
+    It waits until fewer than 2 beats made before are still to be taken, and is offered in the cycle after, or in the cycle
+    after the one before was taken if that is later. rows: of the border above, of the frame, of the border below; row_beats:
+    beats of a row on the left, inside and on the right.
+    """
+
+    rows: tuple[int, int, int]
+    row_beats: tuple[int, int, int]
+
+    @property
+    def capacity_beats(self) -> int:
+        # An input beat looks back over the border before it.
+        return sum(self.rows) * sum(self.row_beats) + 2
+
+    def start(self) -> Behaviour:
+        return _Pad(self)
+
+
+class _Pad:
+    def __init__(self, timing: PadTiming) -> None:
+        self._rows, self._row_beats = timing.rows, timing.row_beats
+        self._steps: list[int] = []  # cycle in which each output beat is made
+
+    def _output(self, beat: int) -> int:
+        """The output beat that an input beat becomes."""
+        row, position = divmod(beat, self._row_beats[1])
+        frame, y = divmod(row, self._rows[1])
+        line = frame * sum(self._rows) + self._rows[0] + y
+        return line * sum(self._row_beats) + self._row_beats[0] + position
+
+    def _input(self, output: int) -> int | None:
+        """The input beat that an output beat is made from, None in the border."""
+        line, position = divmod(output, sum(self._row_beats))
+        frame, y = divmod(line, sum(self._rows))
+        y, position = y - self._rows[0], position - self._row_beats[0]
+        if 0 <= y < self._rows[1] and 0 <= position < self._row_beats[1]:
+            return (frame * self._rows[1] + y) * self._row_beats[1] + position
+        return None
+
+    def _earliest(self, output: int, takes: list[int]) -> int | None:
+        """The first cycle in which an output beat can be made if its input beat is there; the one before it is made."""
+        cycle = self._steps[output - 1] + 1 if output else 0
+        if output < 2:
+            return cycle
+        return max(cycle, takes[output - 2] + 1) if output - 2 < len(takes) else None
+
+    def _made(self, output: int, accepts: list[int], takes: list[int]) -> bool:
+        """Work out when all output beats up to this one are made, as far as that is decided."""
+        while len(self._steps) <= output:
+            number = len(self._steps)
+            source = self._input(number)
+            if source is not None:
+                if source >= len(accepts):
+                    return False
+                self._steps.append(accepts[source])
+                continue
+            cycle = self._earliest(number, takes)
+            if cycle is None:
+                return False
+            self._steps.append(cycle)
+        return True
+
+    def ready(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
+        output = self._output(beat)
+        if output and not self._made(output - 1, accepts, takes):
+            return None
+        return self._earliest(output, takes)
+
+    def offer(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
+        if not self._made(beat, accepts, takes):
+            return None
+        earliest = self._steps[beat] + 1
+        return max(earliest, takes[beat - 1] + 1) if beat else earliest
