@@ -9,7 +9,7 @@ result is its exact value times 1 + d with |d| <= U.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -129,13 +129,17 @@ def float_operator(kind: str, operands: list[Real], settings: dict[str, Any]) ->
 
 @dataclass
 class Steps:
-    """What is rounded: in steps of the result, without its zero point. zero_is_rounded: see the kernels."""
+    """What is rounded: in steps of the result, without its zero point. zero_is_rounded: see the kernels.
+
+    is_followed: the graph computes the same float32 operations, so that it equals ONNX Runtime on the same operands.
+    """
 
     value: np.ndarray
     error: np.ndarray
     zero: int
     limits: tuple[int, int]
     zero_is_rounded: bool = False
+    is_followed: bool = False
 
     def rounded(self) -> np.ndarray:
         zero = float(self.zero)
@@ -143,7 +147,7 @@ class Steps:
         return np.clip(whole, *self.limits)
 
     def near_tie(self, error: np.ndarray | float) -> np.ndarray:
-        """Where the exact value lies within `error` of a tie."""
+        """Where the exact value lies within `error` of a tie (a zero point is whole and moves none)."""
         return abs(self.value - np.floor(self.value) - 0.5) <= error
 
 
@@ -208,7 +212,8 @@ class Judge:
             steps = x.value / scale
             return self._rounding(steps, x.error / scale + U * (abs(steps) + x.error / scale), names[2])
         if kind.startswith("QLinear") or kind == "QGemm":
-            return self._kernel(kind, names, settings, tensors)
+            steps = self._kernel(kind, names, settings, tensors)
+            return replace(steps, is_followed=kind not in ("QLinearAdd", "QLinearAveragePool"))
         if any(name in reals for name in names):
             exact = np.zeros(())
             return float_operator(

@@ -16,16 +16,8 @@ from toolchain.ir import interpret, quantise_input, real_values
 from toolchain.verify.framework import compare_framework
 
 helper, numpy_helper, TensorProto = onnx.helper, onnx.numpy_helper, onnx.TensorProto
-#: Operators of ONNX Runtime's own domain in these tests.
-OF_RUNTIME = (
-    "QLinearAdd",
-    "QLinearMul",
-    "QLinearConcat",
-    "QLinearAveragePool",
-    "QLinearSigmoid",
-    "QGemm",
-    "QLinearSoftmax",
-)
+#: Operators of ONNX itself whose names are like those of ONNX Runtime's domain.
+OF_ONNX = ("QLinearConv", "QLinearMatMul")
 Shape = Sequence[int | str]
 
 
@@ -46,7 +38,8 @@ class File:
             names.append(f"c{len(self.constants)}")
             self.constants.append(numpy_helper.from_array(np.asarray(operand), names[-1]))
         output = f"t{len(self.nodes)}"
-        domain = domain or (MICROSOFT if kind in OF_RUNTIME else "")
+        is_microsoft = kind == "QGemm" or (kind.startswith("QLinear") and kind not in OF_ONNX)
+        domain = domain or (MICROSOFT if is_microsoft else "")
         self.nodes.append(
             helper.make_node(kind, names, [output], name=f"n{len(self.nodes)}", domain=domain, **settings)
         )

@@ -2,7 +2,8 @@
 """ONNX Runtime's operators on quantised tensors (domain com.microsoft), as its quantisation tools write them.
 
 What they compute is defined by ONNX Runtime's kernels. Where those add the result's zero point was measured on every pair of
-operands (version 1.25 on x86-64): QLinearAdd, QLinearMul and QLinearAveragePool add it before rounding, all others after.
+operands (version 1.25 on x86-64): QLinearAdd, QLinearMul and QLinearAveragePool add it before rounding, all others after. How
+they round otherwise is in `requantisation`.
 """
 
 from __future__ import annotations
@@ -91,11 +92,11 @@ def _pool(reader: Reader, node: NodeView) -> Value:
     """Operands x and y, each with scale and zero point (y without a tensor)."""
     node.require("channels_last", (0,), 0)
     kind = node.kind.removeprefix("QLinear")
-    operand = dequantised_operand(reader, node, 0)
+    operand = reader.line(dequantised_operand(reader, node, 0), node)
     line = as_operator(reader, kind, (operand,), node)
     if kind == "AveragePool":
         return exact_result(reader, line, node, 3, like=2, zero_is_rounded=True)
-    count = prod(reader.line(operand, node).shape[:-1] if line.axes else file_shape(reader.line(operand, node))[1:])
+    count = prod(file_shape(operand)[1:])
     x, y = float32_scale(node, 1), float32_scale(node, 3)
     units = [fractions_of(x)[0] / count]
     return scaled_result(reader, line, node, 3, like=2, units=units, ratios=x / (y * np.float32(count)))
