@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ def load_model(
     input_type: str | None = None,
     input_samples: Any = None,
     input_bits: int | None = None,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
     weights: Path | None = None,
     calibration: Calibration | None = None,
     progress: Progress | None = None,
@@ -88,7 +88,7 @@ def load_model(
     input_samples: instead, inputs to choose the type from: an .npz file with an array `x`, or the array; beside a named
         type they say what that does to them. input_bits: the widest type that may be chosen (16 where left out); see
         `toolchain.frontends.input_samples.choose_input_type` for the rule.
-    input_shape: for a torch module, which does not know it: the shape of one sample.
+    input_shape: for a torch module, which does not know it: the shape of one sample, or a list of one for each of its inputs.
     weights: a checkpoint of tensors to load into a framework's object, or a Keras file of weights for the model in another
         Keras file, before it is converted.
     calibration: samples and settings (`toolchain.Calibration`) to quantise a plain float model with, which `source` is then.
@@ -103,7 +103,7 @@ def load_model(
         quantised = quantise(
             source,
             calibration,
-            input_shape=input_shape,
+            input_shape=input_shape,  # type: ignore[arg-type]
             weights=weights,
             progress=lambda step, share: None if share else report(step),
         )
@@ -170,7 +170,11 @@ def _check_class_names(folder: ModelFolder | None, graph: Graph) -> None:
 
 
 def _load_object(
-    source: Any, input_type: str | None, input_shape: tuple[int, ...] | None, weights: Path | None, report: Progress
+    source: Any,
+    input_type: str | None,
+    input_shape: Sequence[int] | Sequence[Sequence[int]] | None,
+    weights: Path | None,
+    report: Progress,
 ) -> LoadedModel:
     """Recognise the framework by the modules that the object's classes come from; neither is imported to find out."""
     origins = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
