@@ -16,12 +16,14 @@ _CHANNELS_FIRST = frozenset((
 #: The domain and the operations that have them last.
 CHANNELS_LAST_DOMAIN = "qonnx.custom_op.channels_last"
 _CHANNELS_LAST = frozenset(("MaxPoolNHWC",))
-#: Operations that work element by element, whatever the axes are.
+#: Operations that work element by element or along any axis, whatever the order of the axes is.
 _NEUTRAL = frozenset((
     "Quant", "IntQuant", "BipolarQuant", "Trunc", "QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Relu", "LeakyRelu",
     "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Add", "Sub", "Mul", "Div", "Neg", "Dropout", "MultiThreshold",
-    "Sum", "Mean", "Min", "Max", "Abs", "Elu",
+    "Sum", "Mean", "Min", "Max", "Abs", "Elu", "Resize", "Upsample", "Pad", "Slice", "Split", "Concat", "Gather",
 ))  # fmt: skip
+#: Operations on the last axis.
+_LAST_AXIS = frozenset(("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "Flatten", "Reshape"))
 
 
 def input_axes(
@@ -55,8 +57,10 @@ def input_axes(
                 return _wanted(order, channels_first(rank))
             elif node.op_type in _NEUTRAL:
                 following = order
-            else:
+            elif node.op_type in _LAST_AXIS:
                 return ()
+            else:
+                continue
             for output in node.output:
                 if output and output not in seen:
                     seen.add(output)
