@@ -330,6 +330,28 @@ def test_padding_before_a_window(value: int, random: np.random.Generator, tmp_pa
     assert readers & pads == readers - inside
 
 
+def test_padding_that_something_else_sees(random: np.random.Generator, tmp_path: Path) -> None:
+    """An output, an operand of another operation, and windows whose every element lies in the border."""
+    builder = GraphBuilder("graph")
+    x = builder.add(Input((1, 4, 2), IntegerType(True, 4)), name="x")
+    outer = builder.add(Pad(((1, 1), (0, 0), (0, 0))), x, name="outer")
+    builder.output(outer, name="outer")
+    builder.output(
+        builder.add(Conv(random.integers(-3, 4, (2, 2, 2, 2)), (1, 1), (1, 1)), outer, name="conv"), name="conv"
+    )
+    read = builder.add(Pad(((1, 1), (0, 0), (0, 0))), x, name="read")
+    y = builder.add(Conv(random.integers(-3, 4, (2, 2, 2, 2)), (1, 1), (1, 1)), read, name="other")
+    builder.output(y, name="other")
+    builder.output(builder.add(Relu(), read, name="relu"), name="relu")
+    lowest = builder.add(Pad(((1, 1), (0, 0), (0, 0)), -8), x, name="lowest")
+    builder.output(builder.add(MaxPool((2, 1), (1, 1), (2, 1)), lowest, name="sparse"), name="sparse")
+    graph = builder.build()
+    path = export_qonnx(graph, tmp_path / "graph.onnx", batch=BATCH)
+    feeds = feeds_for(graph, BATCH, random)
+    assert (interpret(graph, feeds)["sparse"] == -8).any()
+    assert_equal_to_the_interpreter(path, graph, feeds)
+
+
 def test_a_bias_on_a_finer_step_and_argmax(random: np.random.Generator, tmp_path: Path) -> None:
     builder = GraphBuilder("graph")
     x = builder.add(Input((3,), IntegerType(True, 5, 1)), name="x")

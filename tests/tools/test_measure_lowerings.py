@@ -13,7 +13,9 @@ from tests.sample_graphs import sample_graph, samples
 from tests.sample_networks import feeds_for, random_network, residual_classifier, steps
 from toolchain.errors import UnsupportedModel
 from toolchain.ir import (
+    Add,
     AddBias,
+    Concatenate,
     Conv,
     Dense,
     Graph,
@@ -22,6 +24,7 @@ from toolchain.ir import (
     IntegerType,
     Operation,
     Overflow,
+    Pad,
     Relu,
     Requantise,
     Rounding,
@@ -168,6 +171,17 @@ def test_products_between_other_operations_in_float64(device: str, random: np.ra
     graph = builder.build()
     assert float_precision(graph).dtype == "float64"
     assert_equal_to_the_interpreter(device, graph, vectors_for(graph, 9, random), ("float64",))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_constants_beyond_any_float_that_do_nothing(device: str) -> None:
+    """A shift of what is always 0, and the value of a border that is nowhere: neither may be made into a float."""
+    nothing, x = TensorType((3,), IntegerType(True, 4, 0, 0, 0)), TensorType((3,), IntegerType(True, 4, 2000))
+    vectors = {"x": np.zeros((4, 3), dtype=int), "x_2": np.arange(-6, 6).reshape(4, 3)}
+    for operation in (Add(), Add(True), Concatenate(0)):
+        assert_equal_to_the_interpreter(device, sample_graph(operation, (nothing, x)), vectors)
+    for operation, types in ((AddBias(np.arange(3), 2000), (nothing,)), (Pad(((0, 0),), 1 << 2000), (x,))):
+        assert_equal_to_the_interpreter(device, sample_graph(operation, types), {"x": vectors["x"]})
 
 
 @pytest.mark.parametrize("device", DEVICES)
