@@ -136,7 +136,7 @@ def test_not_a_model_file(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_model(file)
     assert str(caught.value) == (
-        f"{file}: not a model file; allowed are .h5, .hdf5, .keras, .onnx, .bitwright, a SavedModel folder or a folder with "
+        f"{file}: not a model file; allowed are .h5, .hdf5, .keras, .json, .onnx, .bitwright, a SavedModel folder or a folder with "
         "model.toml"
     )
 

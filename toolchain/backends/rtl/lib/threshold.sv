@@ -143,8 +143,8 @@ module threshold #(
             used   <= 32'(PLACE) < THRESHOLD_COUNT;
           end
         end else begin : g_found
-          logic [THRESHOLD_WIDTH-1:0] middle_of [2];
-          logic                       used_of   [2];
+          logic [2*THRESHOLD_WIDTH-1:0] middle_of;
+          logic [1:0]                   used_of;
           for (genvar r = 0; r < 2; r++) begin : g_reached
             logic [LEVELS-1:0]          place;
             logic [CF_WIDTH+LEVELS-1:0] address;
@@ -154,11 +154,13 @@ module threshold #(
               assign place = {g_level[k-1].g_lane[p].g_next.count_before, 1'(r), (LEVELS - k)'(2**(LEVELS - k - 1) - 1)};
             end
             assign address      = {(CF > 1) ? beat_before : '0, place};
-            assign middle_of[r] = g_lists[p].lists[32'(address)*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
-            assign used_of[r]   = 32'(place) < THRESHOLD_COUNT;
+            assign middle_of[r*THRESHOLD_WIDTH +: THRESHOLD_WIDTH] =
+              g_lists[p].lists[32'(address)*THRESHOLD_WIDTH +: THRESHOLD_WIDTH];
+            assign used_of[r] = 32'(place) < THRESHOLD_COUNT;
           end
           always_ff @(posedge clk) begin
-            middle <= g_level[k-1].g_lane[p].reached ? middle_of[1] : middle_of[0];
+            middle <= g_level[k-1].g_lane[p].reached ? middle_of[THRESHOLD_WIDTH +: THRESHOLD_WIDTH]
+                                                     : middle_of[0 +: THRESHOLD_WIDTH];
             used   <= g_level[k-1].g_lane[p].reached ? used_of[1] : used_of[0];
           end
         end
