@@ -25,7 +25,7 @@ from tests.equivalence.qkeras_bench import (
     weighted,
 )
 from toolchain.frontends import load_model
-from toolchain.ir import Conv, Dense, Graph
+from toolchain.ir import Conv, Dense, Graph, Scale, Threshold
 
 Make = Callable[[], Any]
 
@@ -50,7 +50,7 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], Make]] = {
     "2d_window_wider_than_stride": ((9, 9, 1), lambda: weighted("Conv2D", 2, 2, strides=4, padding="same", name="c")),
     "depthwise": ((6, 5, 3), lambda: weighted("DepthwiseConv2D", 3, name="c")),
     "depthwise_multiplied": ((6, 5, 3), lambda: weighted("DepthwiseConv2D", (2, 3), depth_multiplier=2, name="c")),
-    "depthwise_same": ((7, 7, 2), lambda: weighted("DepthwiseConv2D", 3, strides=(2, 2), padding="same", name="c")),
+    "depthwise_same": ((6, 8, 2), lambda: weighted("DepthwiseConv2D", 3, strides=(2, 2), padding="same", name="c")),
     "depthwise_dilated": ((7, 7, 2), lambda: weighted("DepthwiseConv2D", 3, dilation_rate=(2, 2), name="c")),
     "depthwise_dilated_same": (
         (7, 7, 2),
@@ -126,23 +126,12 @@ def test_weight_quantisers_in_convolutions(kind: str, quantiser: str) -> None:
 
 
 def test_groups() -> None:
-    """TensorFlow has no grouped convolution on processors: compared with its own convolution of each group."""
-    layer = weighted("Conv2D", 6, 3, groups=3, name="c")
-    model = sequential((5, 5, 6), quantised(), layer)
-    loaded = load_model(model)
-    (conv,) = operations(loaded.graph, Conv)
-    assert conv.groups == 3
-    kernel, bias = layer.kernel_quantizer_internal(layer.kernel), layer.bias_quantizer_internal(layer.bias)
-    x = half_steps((30, 5, 5, 6), 0.25, 6.0)
-    q = model.layers[0](x)
-    parts = [keras.backend.conv2d(q[..., 2 * g : 2 * g + 2], kernel[..., 2 * g : 2 * g + 2]) for g in range(3)]
-    expected = np.concatenate([np.asarray(part) for part in parts], axis=-1) + np.asarray(bias)
-    from toolchain.ir import interpret, quantise_input, real_values
-
-    integers = interpret(loaded.graph, quantise_input(loaded.graph.inputs[0], x).integers)
-    output = loaded.graph.outputs[0]
-    found = real_values(output, loaded.graph.types[output.tensor].element, integers[output.tensor])
-    assert (found == expected).all()
+    """Also where the learned scale is one an output, and a kernel sees a part of the channels only."""
+    for kernel in (None, lambda: qkeras.quantized_bits(4, 0)):
+        layer = weighted("Conv2D", 6, 3, groups=3, kernel=kernel, name="c")
+        (conv,) = operations(assert_same(sequential((5, 5, 6), quantised(), layer)).graph, Conv)
+        assert (conv.groups, conv.weights.shape) == (3, (3, 3, 2, 6))
+    assert_same(sequential((9, 4), quantised(), weighted("Conv1D", 6, 3, groups=2, name="c")))
 
 
 def test_dense_over_images_and_sequences() -> None:
@@ -421,13 +410,19 @@ def test_folded_batch_norm(name: str, statistics: str) -> None:
 
 
 def test_a_folded_bias_without_a_quantiser() -> None:
-    """It is added as the float32 that it is, and rounded with the sum, before a quantiser."""
-    layer = weighted("Conv2DBatchnorm", 4, 3, name="c")
+    """It is added as the float32 that it is. A sum just above a tie is rounded onto it, and then to the even step."""
+    layer = weighted("Conv2DBatchnorm", 4, 1, kernel=lambda: qkeras.binary(alpha=1), use_bias=False, name="c")
     layer.bias_quantizer = layer.bias_quantizer_internal = None
-    model = sequential((5, 5, 3), quantised(), layer, quantised(bits(7, 3), "then"))
-    for weight in layer.batchnorm.weights:
-        weight.assign(np.random.default_rng(1).uniform(0.1, 2.0, weight.shape).astype(np.float32))
-    assert_same(model, half_steps((300, 5, 5, 3), 0.25, 6.0))
+    model = sequential((3, 3, 1), layer, quantised(bits(12, 8), "then"))
+    layer.kernel.assign(np.ones((1, 1, 1, 4), np.float32))
+    normalisation = layer.batchnorm
+    normalisation.epsilon = 0.0
+    for weight in normalisation.weights:
+        weight.assign(np.full(4, 1.0 if "gamma" in weight.name or "variance" in weight.name else 0.0, np.float32))
+    step = 2.0**-3
+    normalisation.beta.assign(np.array([step / 2 + 2.0**-20, -step / 2 - 2.0**-21, 1.0 + 2.0**-22, 0.25], np.float32))
+    # Sums of up to 2**8 with bits down to 2**-20 need more than float32's 24.
+    assert_same(model, half_steps((300, 3, 3, 1), 2.0**-3, 250.0), input_type="fixed<16,9>")
 
 
 def exact_normalisation(layer: Any) -> Any:
@@ -490,6 +485,24 @@ def test_batch_norm_that_float32_rounds(shape: tuple[int, ...], kind: str, after
     model = any_statistics(sequential(shape, *stack))
     fused = kind == "BatchNormalization" and len(shape) == 3
     assert_same(model, half_steps((500, *shape), 1 / 16, 9.0), sums_exact="no", by_keras=not fused)
+
+
+@pytest.mark.parametrize("shape", [(48,), (2, 2, 48)])
+@pytest.mark.parametrize("kind", ["BatchNormalization", "QBatchNormalization"])
+def test_batch_norm_at_every_threshold(shape: tuple[int, ...], kind: str) -> None:
+    """The integers right below and at each of 48 times 255 thresholds: where float32's rounding decides, they tell."""
+    norm = getattr(layers if kind[0] == "B" else qkeras, kind)(name="n")
+    model = any_statistics(sequential(shape, norm, quantised(bits(8, 6), "then")))
+    settings: dict[str, Any] = {"input_type": "fixed<21,9>"}
+    graph = load_model(model, **settings).graph
+    (threshold,) = operations(graph, Threshold)
+    sign = next((node.operation.factors for node in graph.nodes if isinstance(node.operation, Scale)), np.ones(48))
+    element = graph.inputs[0].operation.element  # type: ignore[attr-defined]
+    table = np.clip(threshold.thresholds, element.minimum + 2, element.maximum - 1) * sign[:, None]
+    integers = np.concatenate([(table + step).T for step in (-1, 0, 1)])
+    x = np.broadcast_to(integers.reshape(-1, *(1,) * (len(shape) - 1), 48), (len(integers), *shape)) * 2.0**-12
+    fused = kind == "BatchNormalization" and len(shape) == 3
+    assert_same(model, x.astype(np.float32), sums_exact="no", by_keras=not fused, **settings)
 
 
 def test_the_fused_batch_norm_differs_at_most_by_one_step_near_ties() -> None:

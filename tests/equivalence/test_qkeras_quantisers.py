@@ -308,6 +308,10 @@ def test_weights_of_zero() -> None:
 
 def test_steps_of_weights_are_exact_fractions() -> None:
     values = np.random.default_rng(1).normal(0, 1, (5, 3)).astype(np.float32)
+    learned = quantised_weights(qkeras.quantized_bits(4, 0, alpha="auto_po2"), values, "w")
+    assert learned.exact
+    assert 4 <= np.abs(learned.integers).max() <= 7
+    assert (np.log2(learned.steps) % 1 == 0).all()
     found = quantised_weights(qkeras.quantized_bits(4, 0, alpha="auto"), values, "w")
     weights = found.weights()
     assert not found.exact

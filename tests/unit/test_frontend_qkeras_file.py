@@ -99,6 +99,11 @@ KNOWN = unsupported_quantiser("", "").partition("; ")[2]
             f"supported are {SUPPORTED}",
         ),
         (
+            {"class_name": "PruneLowMagnitude", "config": {"name": "p", "layer": {}}},
+            "m.h5: layer 'p' (PruneLowMagnitude): layers of this class are not supported (take the wrappers off with "
+            f"tensorflow_model_optimization.sparsity.keras.strip_pruning and save again); supported are {SUPPORTED}",
+        ),
+        (
             {"class_name": "Dense", "config": {"name": "d", "units": 2}},
             "m.h5: layer 'd' (Dense): its weights are not quantised; use QDense with a quantiser for each of its weights",
         ),
@@ -269,3 +274,134 @@ def test_deeply_nested_descriptions_do_not_overflow(tmp_path: Path) -> None:
         content.attrs["model_config"] = "[" * 20000
     with pytest.raises(InputError, match="not a Keras model file"):
         read_config(file)
+
+
+def nested(inner: dict[str, Any]) -> dict[str, Any]:
+    return sequential({"class_name": "Sequential", "config": {"name": "block", "layers": [inner]}})
+
+
+def test_models_in_models_are_rebuilt_like_the_outer_one() -> None:
+    inner = functional([["in", 0, 0, {}]])["config"]
+    outer = {
+        "class_name": "Functional",
+        "name": "block",
+        "config": {**inner, "name": "block", "keras_version": "2"},
+        "inbound_nodes": [[["a", 0, 0, {"training": None}], ["b", 0, 0, {"mask": None}]]],
+    }
+    start = {"class_name": "InputLayer", "name": "a", "config": {"name": "a", "batch_input_shape": [None, 4]}}
+    second = {**start, "name": "b", "config": {**start["config"], "name": "b"}}
+    ends = {"input_layers": [["a", 0, 0], ["b", 0, 0]], "output_layers": ["block", 1, 0]}
+    config = safe_model_config(
+        {"class_name": "Functional", "config": {"name": "net", "layers": [start, second, outer], **ends}}, WHERE
+    )
+    block = config["config"]["layers"][2]
+    assert block["inbound_nodes"] == [[["a", 0, 0, {}], ["b", 0, 0, {}]]]
+    assert (block["config"]["name"], len(block["config"]["layers"]), "keras_version" in block["config"]) == (
+        "block",
+        2,
+        False,
+    )
+    assert block["config"]["layers"][1]["inbound_nodes"] == [["in", 0, 0, {}]]
+    assert config["config"]["output_layers"] == [["block", 1, 0]]
+
+
+def test_what_is_wrong_inside_a_model_is_named_with_its_path() -> None:
+    with pytest.raises(UnsupportedModel) as caught:
+        safe_model_config(nested(dense(kernel_quantizer="os.system")), WHERE)
+    assert str(caught.value).startswith("m.h5: layer 'block/fc' (QDense): kernel_quantizer is the text 'os.system'; ")
+    lambda_inside = {"class_name": "Lambda", "config": {"name": "l", "function": {}}}
+    with pytest.raises(UnsupportedModel, match=r"m\.h5: layer 'block/l' \(Lambda\): .* would run code from the file"):
+        safe_model_config(nested(lambda_inside), WHERE)
+
+
+def test_models_nested_without_end_are_refused() -> None:
+    layer: dict[str, Any] = dense()
+    for _ in range(20):
+        layer = {"class_name": "Sequential", "config": {"name": "s", "layers": [layer]}}
+    with pytest.raises(UnsupportedModel) as caught:
+        safe_model_config(sequential(layer), WHERE)
+    assert str(caught.value) == "m.h5: has models in models, more than 16 deep"
+
+
+@pytest.mark.parametrize("ends", [None, [], "f", [["f", 0]], [["f", 0, "0"]], [["f", -1, 0]], {"f": 3}])
+def test_ends_that_name_no_layers_are_refused(ends: Any) -> None:
+    config = functional([[["in", 0, 0, {}]]])
+    config["config"]["output_layers"] = ends
+    with pytest.raises(UnsupportedModel) as caught:
+        safe_model_config(config, WHERE)
+    assert str(caught.value) == f"m.h5: output_layers must name layers of the model, found {ends!r}"
+
+
+def convolution(**changes: Any) -> dict[str, Any]:
+    config = {
+        "name": "c",
+        "filters": 3,
+        "kernel_size": [3, 3],
+        "padding": "same",
+        "strides": [1, 1],
+        "activation": "relu",
+    }
+    return {"class_name": "QConv2D", "config": {**config, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"filters": 0}, "filters must be 1 to 1048576, found 0"),
+        ({"filters": True}, "filters must be 1 to 1048576, found True"),
+        ({"groups": 2.0}, "groups must be 1 to 1048576, found 2.0"),
+        ({"kernel_size": [3, 1 << 30]}, f"kernel_size must hold numbers up to 1048576, found {[3, 1 << 30]}"),
+        ({"strides": [[[1]]]}, "strides must be a plain value, found [[[1]]]"),
+        ({"padding": {"class_name": "Lambda"}}, "padding must be a plain value, found {'class_name': 'Lambda'}"),
+    ],
+)
+def test_sizes_that_are_refused(changes: dict[str, Any], message: str) -> None:
+    assert refusal(convolution(**changes)) == f"m.h5: layer 'c' (QConv2D): {message}"
+
+
+def test_inputs_of_more_than_a_sample_can_hold_are_refused() -> None:
+    config = sequential()
+    config["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 1 << 20, 1 << 20]
+    with pytest.raises(
+        InputError, match=r"layer 'in' \(InputLayer\): its input shape .* has more than 268435456 elements"
+    ):
+        safe_model_config(config, WHERE)
+    config["config"]["layers"][0]["config"] = {"name": "in", "batch_input_shape": [None, 4], "sparse": True}
+    with pytest.raises(UnsupportedModel) as caught:
+        safe_model_config(config, WHERE)
+    assert str(caught.value) == "m.h5: layer 'in' (InputLayer): is sparse or ragged; supported are dense inputs"
+
+
+def test_scales_a_channel_are_plain_lists() -> None:
+    """Keras writes an array as an object that it would make again; here it stays a list until the quantiser is made."""
+    array = {"class_name": "__numpy__", "config": {"value": [0.5, 1.0, 2.0], "dtype": "float32"}}
+    config = safe_model_config(sequential(dense(kernel_quantizer=quantiser(alpha=array))), WHERE)
+    kept = config["config"]["layers"][1]["config"]["kernel_quantizer"]
+    assert kept == quantiser(alpha=[0.5, 1.0, 2.0])
+    other = {"class_name": "__numpy__", "config": {"value": [1], "dtype": "object"}}
+    assert "has alpha = {'class_name': '__numpy__'" in refusal(dense(kernel_quantizer=quantiser(alpha=other)))
+    assert "has bits = [4]" in refusal(dense(kernel_quantizer=quantiser(bits=[4])))
+
+
+def test_json_descriptions(tmp_path: Path) -> None:
+    file = tmp_path / "m.json"
+    file.write_text(json.dumps({**sequential(dense()), "keras_version": "2.4.0", "backend": "tensorflow"}))
+    assert read_config(file)["class_name"] == "Sequential"
+    for content in ("", "[]", "{}", '{"class_name": "Sequential", "config": 3}', "\xff"):
+        file.write_text(content, encoding="latin-1")
+        with pytest.raises(InputError, match=r"m\.json: not a Keras model file \("):
+            read_config(file)
+
+
+def test_descriptions_of_many_megabytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolchain.frontends.qkeras_file._MAXIMUM_JSON_BYTES", 100)
+    file = tmp_path / "m.json"
+    file.write_text(json.dumps(sequential(dense())))
+    with pytest.raises(InputError, match=r"\(ValueError: its description takes more than 100 bytes\)"):
+        read_config(file)
+    archive = tmp_path / "m.keras"
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("config.json", json.dumps(sequential(dense())))
+        content.writestr("model.weights.h5", b"")
+    with pytest.raises(InputError, match=r"\(ValueError: its description takes more than 100 bytes\)"):
+        read_config(archive)

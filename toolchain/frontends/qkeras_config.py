@@ -71,7 +71,40 @@ def _safe_model(config: dict[str, Any], where: str, prefix: str, depth: int, kno
     if not sequential:
         for key in ("input_layers", "output_layers"):
             result[key] = _safe_ends(inner.get(key), f"{where}: {prefix[:-1] + ': ' if prefix else ''}{key}")
+        _require_order(safe, where, prefix)
     return {"class_name": "Sequential" if sequential else "Functional", "config": result}
+
+
+def _require_order(safe: list[dict[str, Any]], where: str, prefix: str) -> None:
+    """Raise InputError unless every call of a layer takes results of calls that can be made before it.
+
+    Keras itself goes on waiting for others without end. It ignores the number of an input's call, and a model that begins with
+    its input has one call, number 0, that nothing takes.
+    """
+    first = {layer["name"]: int(_begins_with_input(layer)) for layer in safe}
+    inputs = {layer["name"] for layer in safe if layer["class_name"] == "InputLayer"}
+    made = dict(first)
+    waiting = [
+        (layer["name"], [call] if _is_end(call[:3]) else call) for layer in safe for call in layer["inbound_nodes"]
+    ]
+    while waiting:
+        left = []
+        for name, edges in waiting:
+            if all(edge[0] in inputs or first.get(edge[0], 0) <= edge[1] < made.get(edge[0], 0) for edge in edges):
+                made[name] += 1
+            else:
+                left.append((name, edges))
+        if len(left) == len(waiting):
+            name, edges = left[0]
+            needed = ", ".join(f"call {edge[1]} of {prefix + edge[0]!r}" for edge in edges if edge[0] not in inputs)
+            raise InputError(f"{where}: layer {prefix + name!r} needs what is never computed: {needed}")
+        waiting = left
+
+
+def _begins_with_input(layer: dict[str, Any]) -> bool:
+    """Whether a layer is a model whose first layer says the shape of its input."""
+    inner = layer["config"].get("layers")
+    return bool(inner) and (inner[0]["class_name"] == "InputLayer" or "batch_input_shape" in inner[0]["config"])
 
 
 def _safe_layer(

@@ -176,6 +176,10 @@ def unsupported_layer(label: str, class_name: str) -> str:
     reason = " and would run code from the file" if class_name in ("Lambda", "TFOpLambda", "SlicingOpLambda") else ""
     if class_name in ("TFOpLambda", "SlicingOpLambda"):
         reason += " (operators between tensors make them: use layers such as Add instead)"
+    if class_name == "PruneLowMagnitude":
+        reason += (
+            " (take the wrappers off with tensorflow_model_optimization.sparsity.keras.strip_pruning and save again)"
+        )
     supported = ", ".join(layers())
     return f"{label}: layers of this class are not supported{reason}; supported are {supported}"
 
