@@ -33,7 +33,7 @@ def round_half_even(numerators: np.ndarray, denominator: int) -> np.ndarray:
 # ---- rounding --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("zero", [64, 63])
 @pytest.mark.parametrize(
-    "scales", [(0.25, 0.5, 2.0), (0.0371, 0.0193, 0.0527), (0.1, 0.3, 1.44)], ids=["powers", "free", "ties"]
+    "scales", [(0.25, 0.5, 2.0), (0.0371, 0.0193, 0.0527), (0.1, 0.3, 1.4400003)], ids=["powers", "free", "ties"]
 )
 @pytest.mark.parametrize("kind", ["uint8", "int8"])
 @pytest.mark.parametrize("operator", ["QLinearAdd", "QLinearMul"])
@@ -76,22 +76,32 @@ def test_every_pair_of_operands(operator: str, kind: str, scales: tuple[float, .
     assert (distance[off != 0] <= bound).all()
 
 
+FOLLOWED = [
+    "QLinearConv", "QLinearMatMul", "QGemm", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearConcat",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ratio", [48, 64])
 @pytest.mark.parametrize("kind", ["uint8", "int8"])
-@pytest.mark.parametrize(
-    "operator", ["QLinearConv", "QLinearMatMul", "QGemm", "QLinearGlobalAveragePool", "QLinearLeakyRelu"]
-)
-def test_float32_arithmetic_is_followed(operator: str, kind: str, random: np.random.Generator, tmp_path: Path) -> None:
-    """Ratios of about 1/48 again: sums are ties but for the rounding of scales, and the graph still equals ONNX Runtime."""
-    x_scale, w_scale = np.float32(0.0371), np.float32([0.0117, 0.0131, 0.0093])
+@pytest.mark.parametrize("operator", FOLLOWED)
+def test_float32_arithmetic_is_followed(
+    operator: str, kind: str, ratio: int, random: np.random.Generator, tmp_path: Path
+) -> None:
+    """Ratios of about 1/48 or 1/64: sums are ties but for the rounding of scales, and the graph still equals ONNX Runtime.
+
+    1/64 is a power of two in float32, while the exact ratio of the scales (of x, w and y) is not.
+    """
+    x_scale, w_scale = np.float32(0.0393), np.float32([0.0117] * 3 if ratio == 64 else [0.0117, 0.0131, 0.0093])
     zero, end = (np.array(z, kind) for z in (60, 27))
-    y_scale = np.float32(np.float32(x_scale * w_scale[0]) * np.float32(48))
+    y_scale = np.float32(np.float32(x_scale * w_scale[0]) * np.float32(ratio))
     weights = random.integers(-20, 21, (3, 8)).astype(np.int8)
     parts = (w_scale, np.zeros(3, np.int8))
     bias = random.integers(-500, 500, 3).astype(np.int32)
     shape, result, count = {
         "QLinearConv": ((1, 8, 30), (3, 1, 30), 400),
-        "QLinearGlobalAveragePool": ((3, 4, 6), (3, 1, 1), 3000),
+        "QLinearGlobalAveragePool": ((3, 4, ratio // 8), (3, 1, 1), 3000),
         "QLinearLeakyRelu": ((8,), (8,), 300),
+        "QLinearConcat": ((8,), (8,), 300),
     }.get(operator, ((8,), (3,), 3000))
     file = File(x=(CODES[kind], ["N", *shape]))
     first = ("x", x_scale, zero)
@@ -100,9 +110,10 @@ def test_float32_arithmetic_is_followed(operator: str, kind: str, random: np.ran
         "QLinearMatMul": (*first, weights.T.copy(), *parts, y_scale, end),
         "QGemm": (*first, weights.T.copy(), *parts, bias, y_scale, end),
         "QLinearGlobalAveragePool": (*first, x_scale * np.float32(2), end),
-        "QLinearLeakyRelu": (*first, x_scale * np.float32(3), end),
+        "QLinearLeakyRelu": (*first, x_scale * np.float32(ratio // 16), end),
+        "QLinearConcat": (x_scale * np.float32(ratio // 8), end, *first),
     }
-    settings: dict[str, object] = {"alpha": 0.1} if operator == "QLinearLeakyRelu" else {}
+    settings: dict[str, object] = {"QLinearLeakyRelu": {"alpha": 0.1}, "QLinearConcat": {"axis": 1}}.get(operator, {})  # type: ignore[assignment]
     output = file.node(operator, *operands[operator], **settings)
     model = file.load(tmp_path, **{output: (CODES[kind], ["N", *result])})
     low, high = LIMITS[kind]
@@ -111,11 +122,28 @@ def test_float32_arithmetic_is_followed(operator: str, kind: str, random: np.ran
     if operator in ("QLinearMatMul", "QGemm"):
         # The exact rational value would not be equal.
         sums = (x - 60) @ weights.T.astype(np.int64) + (bias if operator == "QGemm" else 0)
-        exact = np.stack([
-            np.clip(round_half_even(sums[:, c].astype(object) * r.numerator, r.denominator) + 27, low, high)
-            for c, r in enumerate(Fraction(float(x_scale)) * Fraction(float(w)) / Fraction(float(y_scale)) for w in w_scale)
-        ], axis=1)  # fmt: skip
+        ratios = [Fraction(float(x_scale)) * Fraction(float(w)) / Fraction(float(y_scale)) for w in w_scale]
+        steps = [
+            round_half_even(sums[:, channel].astype(object) * r.numerator, r.denominator)
+            for channel, r in enumerate(ratios)
+        ]
+        exact = np.clip(np.stack(steps, axis=1) + 27, low, high)
         assert (exact != graph_result(model, x)).any()
+
+
+def test_sums_that_float32_does_not_hold(random: np.random.Generator, tmp_path: Path) -> None:
+    """Beyond 2**26 only every eighth integer is a float32: with scales that are powers of two, sums next to a tie become one."""
+    half, zero = np.float32(0.5), np.array(0, np.uint8)
+    weights = random.integers(-2, 3, (8, 3)).astype(np.int8)
+    bias = np.int32([(1 << 26) + (1 << 18), (1 << 26) + 3 * (1 << 18), 99])
+    file = File(x=(TensorProto.UINT8, ["N", 8]))
+    operands = ("x", half, np.array(128, np.uint8), weights, half, np.array(0, np.int8), bias)
+    output = file.node("QGemm", *operands, np.float32(0.25 * 2**19), zero)
+    model = file.load(tmp_path, **{output: (TensorProto.UINT8, ["N", 3])})
+    x = random.integers(120, 136, (3000, 8))
+    assert_equal(model, x)
+    exact = round_half_even((x - 128) @ weights.astype(np.int64) + bias, 1 << 19)
+    assert (exact != graph_result(model, x))[:, :2].sum(axis=0).min() > 20
 
 
 @pytest.mark.parametrize("target", ["uint8", "int8"])
