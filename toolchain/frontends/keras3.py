@@ -30,7 +30,45 @@ def _model(config: dict[str, Any], where: str, depth: int) -> dict[str, Any]:
     if depth == 0 or not isinstance(inner, dict) or not isinstance(inner.get("layers"), list):
         return config
     layers = [_layer(layer, where, depth) if isinstance(layer, dict) else layer for layer in inner["layers"]]
-    return {**config, "config": {**inner, "layers": layers}}
+    return {**config, "config": _counted_as_keras2({**inner, "layers": layers})}
+
+
+def _counted_as_keras2(inner: dict[str, Any]) -> dict[str, Any]:
+    """A model's configuration in which the calls of a model inside it count from 1: in Keras 2 its own making is call 0."""
+    own = {layer["config"].get("name") for layer in inner["layers"] if isinstance(layer, dict) and _has_input(layer)}
+    ends = {key: _listed(inner.get(key)) for key in ("input_layers", "output_layers")}
+    edges = [edge for layer in inner["layers"] if isinstance(layer, dict) for edge in _edges(layer)]
+    for edge in (*edges, *(end for found in ends.values() for end in found)):
+        edge[1] += edge[0] in own
+    return {**inner, **{key: found for key, found in ends.items() if found}}
+
+
+def _has_input(layer: dict[str, Any]) -> bool:
+    """Whether a layer is a model that begins with its input."""
+    inner = layer.get("config")
+    layers = inner.get("layers") if isinstance(inner, dict) else None
+    return (
+        isinstance(layers, list)
+        and bool(layers)
+        and isinstance(layers[0], dict)
+        and (layers[0].get("class_name") == "InputLayer")
+    )
+
+
+def _edges(layer: dict[str, Any]) -> list[list[Any]]:
+    calls = layer.get("inbound_nodes")
+    nodes = calls if isinstance(calls, list) else []
+    return [edge for node in nodes if isinstance(node, list) for edge in node if _is_edge(edge)]
+
+
+def _is_edge(value: Any) -> bool:
+    return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str) and type(value[1]) is int
+
+
+def _listed(ends: Any) -> list[list[Any]]:
+    """Copies of a model's ends, where they are one or a list of them."""
+    found = [ends] if _is_edge(ends) else ends
+    return [list(end) for end in found] if isinstance(found, list) and all(map(_is_edge, found)) else []
 
 
 def _layer(layer: dict[str, Any], where: str, depth: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def prepared(proto: Any, where: str, *, wide: bool) -> Any:
                 f"be converted ({reason}). Export it with such a version"
             ) from None
     result = _optimised(proto, where)
-    _name_nodes(result.graph)
+    name_nodes(result.graph)
     _constants_as_initializers(result.graph)
     _rectify_before_pooling(result.graph)
     _require_one_real_input(result.graph, where)
@@ -105,7 +105,7 @@ def _require_one_real_input(graph: Any, where: str) -> None:
             raise UnsupportedModel(f"{where}: constant {name!r} holds NaN or infinity; all constants must be finite")
 
 
-def _name_nodes(graph: Any) -> None:
+def name_nodes(graph: Any) -> None:
     """A name of its own for every node."""
     taken: set[str] = set()
     for node in graph.node:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import ToolNotFound, UnsupportedModel
+from toolchain.frontends.post_training.float_graph import name_nodes
 from toolchain.frontends.qkeras_file import load_file
 from toolchain.frontends.qkeras_layers.registry import layers
 from toolchain.frontends.qkeras_runtime import import_tf_keras
@@ -106,11 +108,13 @@ def _require_float(model: Any, where: str) -> None:
 
 
 def _name_nodes(proto: Any, model_name: str) -> None:
-    """Nodes by the layer's name: 'conv1/Conv2D' for tf2onnx's 'model/conv1/Conv2D'."""
+    """Nodes by the layer's name: 'conv1/Conv2D' for tf2onnx's 'model/conv1/Conv2D__66', whose number counts on from model to
+    model."""
     for node in proto.graph.node:
-        node.name = node.name.removeprefix(f"{model_name}/")
+        node.name = re.sub(r"__\d+$", "", node.name.removeprefix(f"{model_name}/"))
         del node.metadata_props[:]
         node.doc_string = ""
+    name_nodes(proto.graph)
 
 
 def _plain_repeats(proto: Any) -> None:
