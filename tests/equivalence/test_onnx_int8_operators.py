@@ -388,6 +388,21 @@ def test_a_residual_network_pads_with_the_zero_point(random: np.random.Generator
     assert_equal(model, random.integers(0, 256, (100, 2, 5)))
 
 
+def test_nothing_is_turned_before_the_first_convolution(random: np.random.Generator, tmp_path: Path) -> None:
+    """The host hands the samples over as the graph wants them, also through operators that work element by element."""
+    file = File(x=(TensorProto.UINT8, ["N", 3, 4, 5]))
+    one, last = (np.float32(0.5), np.array(7, np.uint8)), (np.float32(1 / 256), np.array(0, np.uint8))
+    gate = file.node("QLinearSigmoid", "x", *one, *last)
+    both = file.node("QLinearConcat", *one, "x", *one, gate, *last, axis=1)
+    kernel = random.integers(-128, 128, (2, 6, 2, 1)).astype(np.int8)
+    result = file.node(
+        "QLinearConv", both, *one, kernel, np.float32(0.25), np.array(0, np.int8), np.float32(64), one[1]
+    )
+    model = file.load(tmp_path, **{result: (TensorProto.UINT8, ["N", 2, 3, 5])})
+    assert "transpose" not in [node.operation.kind for node in model.graph.nodes]
+    assert_equal(model, random.integers(0, 256, (50, 3, 4, 5)))
+
+
 # ---- the end of a file -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("form", ["float", "QDQ", "QOperator", "integers"])
 def test_a_softmax_stays_on_the_host(form: str, random: np.random.Generator, tmp_path: Path) -> None:

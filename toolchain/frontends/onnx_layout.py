@@ -21,6 +21,7 @@ _NEUTRAL = frozenset((
     "Quant", "IntQuant", "BipolarQuant", "Trunc", "QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Relu", "LeakyRelu",
     "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Add", "Sub", "Mul", "Div", "Neg", "Dropout", "MultiThreshold",
     "Sum", "Mean", "Min", "Max", "Abs", "Elu", "Resize", "Upsample", "Pad", "Slice", "Split", "Concat", "Gather",
+    "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearConcat",
 ))  # fmt: skip
 #: Operations on the last axis.
 _LAST_AXIS = frozenset(("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "Flatten", "Reshape"))
