@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import InputError, UsageError
+from toolchain.frontends.exact.ties import Ties
 from toolchain.frontends.input_samples import SampledType, resolve_input_type
 from toolchain.frontends.model_folder import (
     ModelFolder,
@@ -53,6 +54,7 @@ class LoadedModel:
         on the steps of the declared input type only.
     sampled_input: the input's type and what it does to the samples that were given for it, or None.
     quantisation: what post-training quantisation did and what it cost, as in model.toml; {} for other models.
+    ties: where the steps of the graph's quantising nodes begin exactly, where the frontend knows.
     """
 
     name: str
@@ -64,6 +66,7 @@ class LoadedModel:
     quantises_input: bool = True
     sampled_input: SampledType | None = None
     quantisation: Mapping[str, Any] = field(default_factory=dict)
+    ties: Mapping[str, Ties] = field(default_factory=dict)
 
 
 def load_model(
@@ -146,8 +149,9 @@ def load_model(
     name = folder.name if folder else file.stem
     done = folder.quantisation if folder else {}
     return LoadedModel(
-        name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled, done
-    )
+        name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled, done,
+        imported.ties,
+    )  # fmt: skip
 
 
 def loaded_from(quantised: QuantisedModel) -> LoadedModel:
@@ -155,7 +159,7 @@ def loaded_from(quantised: QuantisedModel) -> LoadedModel:
     imported, source = quantised.imported, quantised.source
     return LoadedModel(
         quantised.name, imported.graph, imported.framework, source.files, imported.run, source.folder,
-        imported.quantises_input, quantisation=quantised.summary,
+        imported.quantises_input, quantisation=quantised.summary, ties=imported.ties,
     )  # fmt: skip
 
 
@@ -199,4 +203,13 @@ def _load_object(
         )
     files = (Path(weights),) if weights is not None else ()
     name = imported.graph.name
-    return LoadedModel(name, imported.graph, imported.framework, files, imported.run, None, imported.quantises_input)
+    return LoadedModel(
+        name,
+        imported.graph,
+        imported.framework,
+        files,
+        imported.run,
+        None,
+        imported.quantises_input,
+        ties=imported.ties,
+    )

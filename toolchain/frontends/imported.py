@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from toolchain.frontends.exact.ties import Ties
 from toolchain.ir import Graph
 
 
@@ -18,9 +19,11 @@ class ImportedModel:
     array for each output's name.
     framework: name and version. quantises_input: whether the model itself rounds its real inputs, so that any real input
     may be compared; else only inputs on the steps of the declared input type mean the same to both.
+    ties: for nodes of the graph that quantise, where their steps begin exactly (see `verify.framework`).
     """
 
     graph: Graph
     framework: str
     run: Callable[[Any], Any]
     quantises_input: bool
+    ties: Mapping[str, Ties] = field(default_factory=dict)

@@ -108,7 +108,8 @@ def import_proto(
         for name, value in reader.values.items()
     }
     run = framework_run(proto, [value.name for value in inputs], finals, shapes)
-    return ImportedModel(walk.finish(), framework, run, quantises_input=declared is None and not any(types.values()))
+    quantises = declared is None and not any(types.values())
+    return ImportedModel(walk.finish(), framework, run, quantises, walk.ties)
 
 
 def _read(reader: Reader, node: Any, where: str) -> None:

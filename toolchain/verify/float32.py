@@ -29,6 +29,27 @@ def error_bounds(graph: Graph) -> dict[str, float]:
     return bounds
 
 
+def largest_sums(graph: Graph) -> dict[str, float]:
+    """For each node: what no term and no partial sum on the way from the last quantised values exceeds, in steps."""
+    sums: dict[str, float] = {}
+    for node in graph.nodes:
+        operation, element = node.operation, graph.types[node.name].element
+        inputs = [_size(graph, name) for name in node.inputs]
+        aligned = [sums[name] * 2.0 ** (element.fraction - graph.types[name].element.fraction) for name in node.inputs]
+        if isinstance(operation, WeightedSums):
+            found = operation.largest_sum * inputs[0]
+        elif isinstance(operation, SumPool):
+            found = prod(operation.window) * inputs[0]
+        elif isinstance(operation, (Add, AddBias, Relu)):
+            found = sum(aligned)
+        elif operation.kind in _PASS_ON:
+            found = sums[node.inputs[0]]
+        else:
+            found = 0.0
+        sums[node.name] = max(found, _size(graph, node.name))
+    return sums
+
+
 def _bound(graph: Graph, node: Node, before: list[float]) -> float:
     operation, element = node.operation, graph.types[node.name].element
     inputs = [graph.types[name].element for name in node.inputs]

@@ -13,12 +13,20 @@ from toolchain.errors import InputError, UsageError
 from toolchain.frontends import LoadedModel
 from toolchain.ir import Graph, Output, host_order, interpret, quantise_input, real_inputs
 from toolchain.verify.float32 import error_bounds, output_bound
+from toolchain.verify.near_ties import NearTies
 
 #: How far, in steps of the output type, a framework's output may lie from a whole step and still stand for it: what float32
 #: arithmetic can be off by, in the worst case, but within these. At most a quarter, far from the 0.5 at which a neighbour
 #: would be meant, so a wrong integer cannot pass.
 SMALLEST_TOLERANCE_STEPS, LARGEST_TOLERANCE_STEPS = 2.0**-10, 0.25
 
+#: Vectors with differences that are looked into one by one; more are no rounding.
+MAXIMUM_EXPLAINED_VECTORS = 200
+
+EXPLAINED_REMARK = (
+    "{} of the {} differing values are the framework's own float32 rounding: it decided otherwise where an exact value lies within "
+    "its error of a tie, or the output's steps are finer than float32 tells apart"
+)
 SUMS_REMARK = (
     "sums of this model can pass 2**24 steps, where the framework's float32 arithmetic rounds and the graph stays exact; "
     "narrower weights or activations avoid that"
@@ -40,13 +48,17 @@ class FrameworkMismatch:
 class FrameworkComparison:
     """How many vectors were compared, how many single values differed, and where the first one did.
 
-    remark: '' or why a difference may be the framework's own float32 rounding, for the report.
+    explained: how many of the differing values are accounted for by the framework's float32 rounding, by reproduction (see
+        `toolchain.verify.near_ties`) or because an output's steps are finer than float32 tells apart.
+    first_mismatch: the first difference that is not explained; None where there is none.
+    remark: '' or, for the report, why values differ or may differ.
     """
 
     vectors: int
     mismatches: int
     first_mismatch: FrameworkMismatch | None
     remark: str = ""
+    explained: int = 0
 
 
 def compare_framework(model: LoadedModel, x: np.ndarray | Mapping[str, np.ndarray]) -> FrameworkComparison:
@@ -54,17 +66,17 @@ def compare_framework(model: LoadedModel, x: np.ndarray | Mapping[str, np.ndarra
 
     x: real inputs of shape (samples, *input shape), axes in the user's order; by the inputs' names where there are several.
         Where the model does not quantise its own inputs, `x` is first moved to the steps of the declared input type, for both
-        sides.
+        sides; else both sides get it as float32, which is what frameworks compute with.
     Outputs are compared with their axes in the user's order too. The framework's real output y stands for the integer nearest to
-    ``(y - offset) / scale * 2**fraction``; where the distance to it is more than float32 arithmetic explains (and never more
-    than a quarter), the framework's arithmetic did not yield a value of the output type at all.
+    ``(y - offset) / scale * 2**fraction``; where the distance to it is more than float32 arithmetic explains (and more than a
+    quarter), the framework's arithmetic did not yield a value of the output type at all.
     Raises UsageError for a model without a framework, InputError for inputs that the model refuses and for framework outputs
     that are off the grid.
     """
     if model.run is None:
         raise UsageError(f"{model.name}: a graph file has no framework to compare with")
     graph = model.graph
-    feeds = _by_name(graph, x)
+    feeds = _by_name(graph, x, as_float32=model.quantises_input)
     quantised = {node.name: quantise_input(node, feeds[node.name]).integers for node in graph.inputs}
     results = interpret(graph, quantised)
     if model.quantises_input:
@@ -73,22 +85,30 @@ def compare_framework(model: LoadedModel, x: np.ndarray | Mapping[str, np.ndarra
         real = {node.name: real_inputs(node, quantised[node.name]) for node in graph.inputs}
     found = model.run(real if len(real) > 1 else next(iter(real.values())))
     bounds = error_bounds(graph)
-    count, first = 0, None
+    compared = []
     for number, output in enumerate(graph.outputs):
         y = _output(found, number, output, len(graph.outputs))
-        different, expected, integers = _differences(model, output, results[output.tensor], y, bounds)
-        count += int(different.sum())
-        if first is None and different.any():
-            position = tuple(int(i) for i in np.argwhere(different)[0])
+        compared.append(_compared(model, output, results[output.tensor], y, output_bound(graph, output, bounds)))
+    explained = _explained(model, compared, quantised, real)
+    first = None
+    for part in compared:
+        left = part.different & ~part.is_fine & ~explained.reshape(-1, *(1,) * (part.different.ndim - 1))
+        if left.any() and first is None:
+            position = tuple(int(i) for i in np.argwhere(left)[0])
             first = FrameworkMismatch(
-                position[0], position[1:], int(expected[position]), int(integers[position]), output.name
+                position[0], position[1:], int(part.expected[position]), int(part.found[position]), part.output.name
             )
+    count = sum(int(part.different.sum()) for part in compared)
+    accounted = sum(
+        int((part.different & (part.is_fine | explained.reshape(-1, *(1,) * (part.different.ndim - 1)))).sum())
+        for part in compared
+    )
     rounds = graph.metadata.get("framework_sums_exact") == "no"
-    samples = len(next(iter(feeds.values())))
-    return FrameworkComparison(samples, count, first, SUMS_REMARK if rounds else "")
+    remarks = [SUMS_REMARK] * rounds + [EXPLAINED_REMARK.format(accounted, count)] * bool(accounted)
+    return FrameworkComparison(len(explained), count, first, "; ".join(remarks), accounted)
 
 
-def _by_name(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _by_name(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray], *, as_float32: bool) -> dict[str, np.ndarray]:
     names = [node.name for node in graph.inputs]
     if not isinstance(x, Mapping):
         if len(names) != 1:
@@ -97,7 +117,10 @@ def _by_name(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray]) -> dict[str
     missing = [name for name in names if name not in x]
     if missing:
         raise InputError(f"input {missing[0]!r} is missing; found {sorted(x)}")
-    return {name: np.asarray(x[name]) for name in names}
+    arrays = {name: np.asarray(x[name]) for name in names}
+    if as_float32:
+        arrays = {name: a.astype(np.float32) if a.dtype == np.float64 else a for name, a in arrays.items()}
+    return arrays
 
 
 def _output(found: Any, number: int, output: Output, count: int) -> np.ndarray:
@@ -109,14 +132,24 @@ def _output(found: Any, number: int, output: Output, count: int) -> np.ndarray:
     return np.asarray(found, dtype=np.float64)
 
 
-def _differences(
-    model: LoadedModel, output: Output, integers: np.ndarray, y: np.ndarray, bounds: dict[str, float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(where they differ, the interpreter's integers, the framework's) for one output, in the user's order."""
+@dataclass(frozen=True)
+class _Compared:
+    """One output in the user's order: the interpreter's integers, the framework's, and where they differ.
+
+    is_fine: where the difference is within float32's error on steps that are finer than it tells apart.
+    """
+
+    output: Output
+    expected: np.ndarray
+    found: np.ndarray
+    different: np.ndarray
+    is_fine: np.ndarray
+
+
+def _compared(model: LoadedModel, output: Output, integers: np.ndarray, y: np.ndarray, bound: float) -> _Compared:
+    """bound: what float32 arithmetic can be off by at this output, in steps."""
     graph = model.graph
     element = graph.types[output.tensor].element
-    if element.magnitude >= 1 << 53:
-        raise UsageError(f"{model.name}: output type {element} is too wide to compare with float values")
     ones = (1,) * (integers.ndim - 1)
     scale, offset = (
         host_order(output, np.broadcast_to(np.array(values), (*ones, integers.shape[-1])))
@@ -126,9 +159,11 @@ def _differences(
     y = y.reshape(expected.shape)
     steps = np.ldexp((y - offset) / scale, element.fraction)
     found = np.rint(steps)
-    tolerance = min(max(output_bound(graph, output, bounds), SMALLEST_TOLERANCE_STEPS), LARGEST_TOLERANCE_STEPS)
+    distance = np.abs(steps - expected.astype(np.float64))
+    is_fine = (distance <= bound) & (bound > LARGEST_TOLERANCE_STEPS)
+    tolerance = min(max(bound, SMALLEST_TOLERANCE_STEPS), LARGEST_TOLERANCE_STEPS)
     # Not <=, so that NaN is caught.
-    off_grid = ~(np.abs(steps - found) < tolerance)
+    off_grid = ~((np.abs(steps - found) < tolerance) | is_fine)
     if off_grid.any():
         position = tuple(int(i) for i in np.argwhere(off_grid)[0])
         raise InputError(
@@ -136,4 +171,32 @@ def _differences(
             f"{element}; first: vector {position[0]}, index {list(position[1:])}, value {y[position]!r} "
             f"({steps[position]:.6f} steps)"
         )
-    return found != expected.astype(np.float64), expected, found
+    return _Compared(output, expected, found, found != expected.astype(np.float64), is_fine)
+
+
+def _explained(
+    model: LoadedModel, compared: list[_Compared], integers: dict[str, np.ndarray], real: dict[str, np.ndarray]
+) -> np.ndarray:
+    """For each vector: whether turning over what float32 may have decided otherwise gives all of the framework's outputs."""
+    samples = len(compared[0].different)
+    wrong = np.zeros(samples, bool)
+    for part in compared:
+        wrong |= (part.different & ~part.is_fine).reshape(samples, -1).any(axis=1)
+    explained = np.zeros(samples, bool)
+    vectors = np.flatnonzero(wrong)
+    if len(vectors) > MAXIMUM_EXPLAINED_VECTORS or any(part.is_fine.any() for part in compared):
+        return explained
+    near = NearTies(model.graph, model.ties)
+    for vector in vectors:
+        one = slice(vector, vector + 1)
+        wanted = {part.output.tensor: _graph_order(part.output, part.found[one]) for part in compared}
+        ours, theirs = ({name: array[one] for name, array in arrays.items()} for arrays in (integers, real))
+        explained[vector] = near.reproduces(ours, theirs, wanted) is not None
+    return explained
+
+
+def _graph_order(output: Output, array: np.ndarray) -> np.ndarray:
+    """The reverse of `host_order`."""
+    if not output.axes:
+        return array
+    return array.transpose(0, *(output.axes.index(axis) + 1 for axis in range(len(output.axes))))

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import inf
 
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
+from toolchain.frontends.exact.ties import Ties
 from toolchain.frontends.exact.values import Line, Site, compact, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import least_real, round_exactly
@@ -64,6 +66,7 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
         scaled = walk.add(addend, scaled, site=site.inner("bias"))
     target = IntegerType.spanning(quantiser.lowest, quantiser.highest, fraction)
     tensor = walk.add(Requantise(target, quantiser.rounding, Overflow.SATURATE), scaled, site=site)
+    walk.ties[tensor] = Ties(None, 0.0, inf)
     steps = spread(quantiser.steps, line.channels)
     zeros = compact([-quantiser.zero_point * step for step in steps])
     return Line(tensor, line.shape, compact(steps), zeros, axes=line.axes)

@@ -6,16 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from math import ceil, floor
 
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.bisection import reached_by_bisection
-from toolchain.frontends.exact.functions import Clip, Curve, HalfLine, Leaky, preimage
+from toolchain.frontends.exact.functions import Clip, Curve, Float32, HalfLine, Leaky, preimage
 from toolchain.frontends.exact.multiplier import multiplier_and_shift
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
 from toolchain.frontends.exact.tabulate import requantise_curve
+from toolchain.frontends.exact.ties import gaps_of, ties_of
 from toolchain.frontends.exact.values import ZERO, Fractions, Line, Site, compact, power_of_two, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import MAXIMUM_STEPS, least_real, round_exactly
@@ -114,6 +116,7 @@ def _as_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line 
         tensor = walk.add(Relu(-slope), tensor, site=site.inner("leaky"))
     target = IntegerType.spanning(quantiser.lowest, quantiser.highest, fraction)
     tensor = walk.add(Requantise(target, quantiser.rounding, Overflow.SATURATE), tensor, site=site)
+    walk.ties[tensor] = ties_of(biased, quantiser.steps[:1])
     return Line(tensor, line.shape, quantiser.steps[:1], axes=line.axes)
 
 
@@ -128,23 +131,32 @@ def _as_thresholds(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> 
     halves = [
         [HalfLine((bound - zero) * step, inclusive) for bound, inclusive in bounds] for step in compact(quantiser.steps)
     ]
-    tensor = count_reached(walk, line, halves, lowest, fraction_bits(quantiser.steps), site)
+    tensor = count_reached(walk, line, halves, lowest, fraction_bits(quantiser.steps), site, quantiser.steps)
     return Line(tensor, line.shape, compact(spread(quantiser.steps, line.channels)), axes=line.axes)
 
 
-def count_reached(walk: Walk, line: Line, halves: list[list[HalfLine]], lowest: int, fraction: int, site: Site) -> str:
+def count_reached(
+    walk: Walk,
+    line: Line,
+    halves: list[list[HalfLine]],
+    lowest: int,
+    fraction: int,
+    site: Site,
+    steps: Sequence[Fraction] = (),
+) -> str:
     """Thresholds in the graph: ``lowest`` plus the number of half-lines that the line's real value lies in.
 
-    halves: one list, or one a channel; upward, and each contains the next.
+    halves: one list, or one a channel; upward, and each contains the next. steps: by which the framework divides, if it does.
     """
     if any(isinstance(function, Curve) for function in line.functions):
         raise UnsupportedModel(f"{site.label}: compares a curve with thresholds; put a quantiser between them")
-    element = walk.element(line)
+    element, values = walk.element(line), line
     channels = 1 if line.is_uniform and len(halves) == 1 else line.channels
     tables = reached_by_bisection(line, halves, channels, element)
     if tables is None:
         tables = [_reached_from(line, halves[c if len(halves) > 1 else 0], c, element) for c in range(channels)]
-    if any(upward is False for _, upward in tables):
+    falls = [upward is False for _, upward in tables]
+    if any(falls):
         # Falling channels: on the negated integer they rise.
         signs = np.array([-1 if upward is False else 1 for _, upward in tables])
         line = replace(line, tensor=walk.add(Scale(signs), line.tensor, site=site.inner("sign")))
@@ -157,7 +169,10 @@ def count_reached(walk: Walk, line: Line, halves: list[list[HalfLine]], lowest: 
     always = int(np.cumprod((table == element.minimum).all(axis=0)).sum())
     always = min(always, table.shape[1] - 1)
     operation = Threshold(table[:, always:], offset=lowest + always, fraction=fraction)
-    return walk.add(operation, line.tensor, site=site)
+    tensor = walk.add(operation, line.tensor, site=site)
+    if not any(isinstance(function, Float32) for function in values.functions):
+        walk.ties[tensor] = ties_of(values, steps, partial(gaps_of, values, halves, table, falls, always))
+    return tensor
 
 
 def _reached_from(

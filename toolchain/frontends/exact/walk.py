@@ -13,6 +13,7 @@ import numpy as np
 from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.frontends.exact.functions import Affine, Clip, Float32, Leaky
 from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Quantiser
+from toolchain.frontends.exact.ties import Ties
 from toolchain.frontends.exact.values import ONE, ZERO, Line, RealInput, Site, common_step, compact, power_of_two
 from toolchain.frontends.real_input import InputType, declared_type, narrowed
 from toolchain.frontends.thresholds import round_exactly
@@ -54,6 +55,8 @@ class Walk:
         self.where = where
         self.notes: list[str] = []
         self.sums_exact: bool | None = None
+        #: For the nodes that quantise: where their steps begin exactly.
+        self.ties: dict[str, Ties] = {}
         #: The graph's input of each real input, so that one that is quantised twice in the same way is one input.
         self._inputs: dict[str, tuple[Operation, str]] = {}
         self._sources: dict[str, str] = {}
