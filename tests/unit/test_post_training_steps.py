@@ -45,10 +45,10 @@ def test_values_that_are_all_zero_have_a_step() -> None:
 def test_the_best_step_is_that_of_the_least_error(random: np.random.Generator, *, power_of_two: bool) -> None:
     for bits in (2, 4, 8):
         kind = Format(bits, signed=True, is_symmetric=True)
-        values = random.normal(size=200)
+        values = random.normal(size=5000)  # many: of few values the error jumps from step to step
         values[0] = 8.0
         found = best_step(kind, values, power_of_two=power_of_two)
-        finer = 2.0 ** np.arange(-12, 4) if power_of_two else np.geomspace(1e-3, 16, 4000)
+        finer = 2.0 ** np.arange(-12, 4) if power_of_two else np.geomspace(1e-2, 16, 500)
         least = min(kind.squared_error(values, float(step)) for step in finer)
         assert kind.squared_error(values, found) <= least * (1 if power_of_two else 1.02)
         assert found in candidates(covering_step(kind, -8, 8, power_of_two=power_of_two), power_of_two=power_of_two)
