@@ -113,76 +113,6 @@ def test_a_wrong_graph_is_noticed() -> None:
         assert result.first_mismatch.expected != result.first_mismatch.found
 
 
-ACTIVATIONS: dict[str, Any] = {
-    "bits": lambda: bits(5, 1),
-    "bits_symmetric": lambda: bits(4, 0, 1),
-    "bits_unsigned": lambda: bits(4, 1, keep_negative=False),
-    "bits_no_alpha": lambda: qkeras.quantized_bits(6, 2),
-    "bits_coarse": lambda: bits(3, 4),
-    "sign": lambda: bits(1, 0),
-    "relu": lambda: qkeras.quantized_relu(5, 1),
-    "relu_one_bit": lambda: qkeras.quantized_relu(1, 1),
-    "relu_more_integer_than_bits": lambda: qkeras.quantized_relu(3, 5),
-    "relu_leaky": lambda: qkeras.quantized_relu(6, 2, negative_slope=0.25),
-    "relu_leaky_one": lambda: qkeras.quantized_relu(5, 2, negative_slope=1.0),
-    "relu_leaky_coarsest": lambda: qkeras.quantized_relu(4, 2, negative_slope=0.125),
-    "relu_bound": lambda: qkeras.quantized_relu(6, 2, relu_upper_bound=2.5, is_quantized_clip=False),
-    "relu_bound_above": lambda: qkeras.quantized_relu(5, 1, relu_upper_bound=6, is_quantized_clip=False),
-    "relu_no_clip": lambda: qkeras.quantized_relu(5, 1, is_quantized_clip=False),
-    "not_straight_through": lambda: bits(5, 1, use_ste=False),
-    "text_relu": lambda: "quantized_relu(5,1)",
-    "text_bits": lambda: "quantized_bits(6,2,alpha=1)",
-    "text_default": lambda: "quantized_relu",
-}
-
-
-@pytest.mark.parametrize("name", list(ACTIVATIONS))
-def test_activation_quantisers_between_layers(name: str) -> None:
-    model = network(
-        qkeras.QActivation(bits(7, 3), name="q"),
-        dense(9, "fc1"),
-        qkeras.QActivation(ACTIVATIONS[name](), name="act"),
-        dense(4, "fc2"),
-    )
-    assert_equal(load_model(model), half_steps((SAMPLES, 6), 2.0**-3, 9.0))
-
-
-@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in ("sign",) and "leaky" not in name])
-def test_activation_quantisers_on_real_inputs(name: str) -> None:
-    """The model's own input quantiser: ties, saturation, values between steps, decided by the host as by the framework."""
-    model = network(qkeras.QActivation(ACTIVATIONS[name](), name="q"), dense(4, "fc"))
-    loaded = load_model(model)
-    source = loaded.graph.inputs[0].operation
-    assert isinstance(source, Input)
-    step = 2.0**-source.element.fraction
-    span = 1.5 * source.element.magnitude * step
-    assert_equal(loaded, half_steps((SAMPLES, 6), step, span))
-    assert source.out_of_range is OutOfRange.SATURATE
-
-
-KERNELS: dict[str, Any] = {
-    "bits": lambda: bits(4, 0),
-    "symmetric": lambda: bits(4, 1, 1),
-    "unsigned": lambda: bits(3, 0, keep_negative=False),
-    "one_bit": lambda: bits(1, 0),
-    "alpha_half": lambda: bits(5, 0, alpha=0.5),
-    "alpha_four": lambda: bits(4, 0, alpha=4.0),
-    "learned_power_of_two": lambda: qkeras.quantized_bits(4, 0),  # QDense turns alpha None into auto_po2
-    "auto_po2": lambda: qkeras.quantized_bits(5, 1, alpha="auto_po2"),
-    "binary": lambda: qkeras.binary(alpha=1),
-    "binary_auto_po2": qkeras.binary,
-    "ternary": lambda: qkeras.ternary(alpha=1),
-    "ternary_auto_po2": qkeras.ternary,
-    "text": lambda: "quantized_bits(4,0,alpha=1)",
-}
-
-
-@pytest.mark.parametrize("name", list(KERNELS))
-def test_weight_quantisers(name: str) -> None:
-    model = network(qkeras.QActivation(bits(6, 2), name="q"), dense(5, "fc", kernel=KERNELS[name]()))
-    assert_equal(load_model(model), half_steps((SAMPLES, 6), 2.0**-3, 5.0))
-
-
 def test_zero_weights_and_no_bias() -> None:
     model = network(qkeras.QActivation(bits(4, 1), name="q"), dense(3, "fc", use_bias=False))
     model.set_weights([np.zeros((6, 3), np.float32)])
@@ -480,5 +410,5 @@ def test_a_checkpoint_for_an_object(trained: Any, tmp_path: Path) -> None:
 
 def test_the_comparison_says_when_the_framework_itself_rounds() -> None:
     model = load_model(network(dense(4, "fc", kernel=bits(16, 0))), input_type="fixed<12,4>")
-    assert compare_framework(model, half_steps((20, 6), 2.0**-8, 7.0)).remark == SUMS_REMARK
+    assert compare_framework(model, half_steps((20, 6), 2.0**-8, 7.0)).remark.startswith(SUMS_REMARK)
     assert compare_framework(load_model("digits"), np.zeros((1, 64))).remark == ""
