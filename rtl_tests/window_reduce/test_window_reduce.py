@@ -34,7 +34,7 @@ def result_width(taps: int, operation: int, x: tuple[int, bool]) -> int:
 
 def queue(taps: int, beats: int) -> tuple[int, int]:
     """Slots and latency."""
-    result = 1 if beats <= 4 else 3
+    result = 2 if beats <= 4 else 3
     if beats > 1 or taps == 1:
         return result + 3, result + 2
     return (1 if taps > result + 1 else 2), result + 1

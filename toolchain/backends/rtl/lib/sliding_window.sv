@@ -179,36 +179,54 @@ module sliding_window #(
   end
 
   logic [DISTANCE_WIDTH-1:0] next_distance;
+  logic [DISTANCE_WIDTH-1:0] next_distance_less;  // by one
   logic [DISTANCE_WIDTH-1:0] next_release;
+  logic [DISTANCE_WIDTH-1:0] next_release_less;
   logic [ADDRESS_WIDTH-1:0]  next_turn;
   logic [ADDRESS_WIDTH:0]    next_turn_back;
   logic                      next_window;
   always_ff @(posedge clk) begin
     if (advance) begin
-      next_distance  <= distance;
-      next_release   <= windows_distance;
-      next_turn      <= turn;
-      next_turn_back <= {1'b0, turn} - (ADDRESS_WIDTH+1)'(BUFFER_BEATS);
-      next_window    <= window_end;
+      next_distance      <= distance;
+      next_distance_less <= distance - 1'b1;
+      next_release       <= windows_distance;
+      next_release_less  <= windows_distance - 1'b1;
+      next_turn          <= turn;
+      next_turn_back     <= {1'b0, turn} - (ADDRESS_WIDTH+1)'(BUFFER_BEATS);
+      next_window        <= window_end;
     end
     primed <= !rst;
   end
 
   // ---- When to read and when to accept --------------------------------------------------------------------------------
   // ahead: beats accepted from the next source on, less one. room: beats that may still be accepted, less one. Both are
-  // two's complement, so that a sign bit answers; put goes in as a carry.
+  // two's complement, so that a sign bit answers. Every sum starts from registers, and the handshake only chooses one.
   logic [DISTANCE_WIDTH-1:0] ahead;
   logic [DISTANCE_WIDTH-1:0] room;
+  logic [DISTANCE_WIDTH-1:0] ahead_put;
+  logic [DISTANCE_WIDTH-1:0] ahead_go;
+  logic [DISTANCE_WIDTH-1:0] ahead_both;
+  logic [DISTANCE_WIDTH-1:0] room_put;
+  logic [DISTANCE_WIDTH-1:0] room_end;
+  logic [DISTANCE_WIDTH-1:0] room_both;
   logic                      put;
   logic                      available;
 
   assign s_axis_tready = !room[DISTANCE_WIDTH-1];
   assign put           = s_axis_tvalid && s_axis_tready;
   assign go            = primed && !ahead[DISTANCE_WIDTH-1] && available;
+  assign ahead_put     = ahead + 1'b1;
+  assign ahead_go      = ahead - next_distance;
+  assign ahead_both    = ahead - next_distance_less;
+  assign room_put      = room - 1'b1;
+  assign room_end      = room + next_release;
+  assign room_both     = room + next_release_less;
 
   always_ff @(posedge clk) begin
-    ahead <= go ? ahead - next_distance + DISTANCE_WIDTH'(put) : ahead + DISTANCE_WIDTH'(put);
-    room  <= (go && next_window) ? room + next_release - DISTANCE_WIDTH'(put) : room - DISTANCE_WIDTH'(put);
+    if (go) ahead <= put ? ahead_both : ahead_go;
+    else if (put) ahead <= ahead_put;
+    if (go && next_window) room <= put ? room_both : room_end;
+    else if (put) room <= room_put;
     if (rst) begin
       ahead <= '1;
       room  <= DISTANCE_WIDTH'(BUFFER_BEATS - 1);

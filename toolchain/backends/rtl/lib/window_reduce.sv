@@ -8,11 +8,11 @@
 //               fewer than SLOTS beats of a last tap accepted in earlier cycles are still to be taken
 //   Latency     a beat of the last tap accepted in cycle t is offered from cycle t + LATENCY, or from the cycle after the
 //               output beat before it was taken if that is later. With
-//                 R = 1 if CF <= 4, else 3,
+//                 R = 2 if CF <= 4, else 3,
 //                 SLOTS = 1 if CF = 1 and TAPS > R + 1; 2 if CF = 1 and R + 1 >= TAPS > 1; else R + 3,
 //               LATENCY = R + 1 for SLOTS <= 2, else R + 2
 //   Throughput  one input beat a cycle, with no bubble between groups
-//   Reset       the next beat accepted is beat 0 of a group; groups under way are dropped; data is not reset
+//   Reset       the next beat accepted is beat 0 of a group; groups under way are dropped
 //
 // The running results of up to four vectors' beats go round in registers. More are kept in a memory, which is read,
 // registered, combined and written in four cycles: the same beat of the next tap comes five cycles later at the earliest.
@@ -58,7 +58,7 @@ module window_reduce #(
 
   localparam int unsigned CF    = CHANNELS / PE;
   localparam bit          RING  = CF <= 4;
-  localparam int unsigned R     = RING ? 1 : 3;
+  localparam int unsigned R     = RING ? 2 : 3;
   localparam int unsigned SLOTS = (CF > 1 || TAPS == 1) ? R + 3 : (TAPS > R + 1) ? 1 : 2;
 
   // ---- Beats -------------------------------------------------------------------------------------------------------
@@ -66,7 +66,6 @@ module window_reduce #(
   logic last_beat;
   logic last_tap;
   logic slot_free;
-  logic first_tap;  // the first tap of a group
 
   assign s_axis_tready = !last_tap || slot_free;
   assign accept        = s_axis_tvalid && s_axis_tready;
@@ -86,10 +85,6 @@ module window_reduce #(
     .step(accept && last_beat),
     .last(last_tap)
   );
-  always_ff @(posedge clk) begin
-    if (accept && last_beat) first_tap <= last_tap;
-    if (rst) first_tap <= 1'b1;
-  end
 
   // Bit k: a beat of the last tap was accepted k cycles ago.
   logic [R:0] closing;
@@ -100,50 +95,61 @@ module window_reduce #(
   end
 
   // ---- Running results -----------------------------------------------------------------------------------------------
-  // arriving, with whether it is of the first tap, meets the running result of its channels; results is registered.
+  // Where a beat of the first tap arrives, the running result is neutral. For the maximum, numbers are compared by keys:
+  // with the sign bit inverted, two's complement numbers are in the order of unsigned ones. Running results are kept as
+  // complements of keys, so that nothing stands before the carry that compares them.
+  localparam bit                     MAXIMUM = OPERATION == 0;
+  localparam logic [INPUT_WIDTH-1:0] SIGN    = INPUT_WIDTH'(MAXIMUM && INPUT_SIGNED) << (INPUT_WIDTH - 1);
+
   logic [PE*INPUT_WIDTH-1:0] arriving;
-  logic                      arriving_first;
   logic [PE*FULL-1:0]        running;
   logic [PE*FULL-1:0]        combined;
   logic [PE*FULL-1:0]        results;
 
   for (genvar p = 0; p < PE; p++) begin : g_lane
     logic [INPUT_WIDTH-1:0] element;
-    logic [FULL-1:0]        extended;
     logic [FULL-1:0]        so_far;
     assign element = arriving[p*INPUT_WIDTH +: INPUT_WIDTH];
     assign so_far  = running[p*FULL +: FULL];
-    if (INPUT_SIGNED) begin : g_signed
-      assign extended = FULL'($signed(element));
-    end else begin : g_unsigned
-      assign extended = FULL'(element);
-    end
-    if (OPERATION == 0) begin : g_maximum
-      // With the sign bit inverted, two's complement numbers are in the order of unsigned ones.
-      localparam logic [FULL-1:0] SIGN = FULL'(INPUT_SIGNED) << (FULL - 1);
-      logic larger;
-      assign larger = (extended ^ SIGN) > (so_far ^ SIGN);
-      assign combined[p*FULL +: FULL] = (arriving_first || larger) ? extended : so_far;
+    if (MAXIMUM) begin : g_maximum
+      // The sum's carry says whether the element is larger; its other bits carry no information.
+      /* verilator lint_off UNUSEDSIGNAL */
+      logic [FULL:0] difference;
+      /* verilator lint_on UNUSEDSIGNAL */
+      assign difference = {1'b0, element} + {1'b0, so_far};
+      assign combined[p*FULL +: FULL] = difference[FULL] ? ~element : so_far;
+    end else if (INPUT_SIGNED) begin : g_signed_sum
+      assign combined[p*FULL +: FULL] = FULL'($signed(element)) + so_far;
     end else begin : g_sum
-      assign combined[p*FULL +: FULL] = extended + (arriving_first ? '0 : so_far);
+      assign combined[p*FULL +: FULL] = FULL'(element) + so_far;
     end
   end
+  always_ff @(posedge clk) results <= combined;
 
   if (RING) begin : g_ring
     logic [CF*PE*FULL-1:0] ring;  // the newest result first
-    assign arriving       = s_axis_tdata;
-    assign arriving_first = first_tap;
-    assign running        = ring[(CF-1)*PE*FULL +: PE*FULL];
-    assign results        = ring[0 +: PE*FULL];
+    logic [CF*PE*FULL-1:0] turned;
+    logic                  active;
+    assign running = ring[(CF-1)*PE*FULL +: PE*FULL];
     if (CF > 1) begin : g_beats
-      always_ff @(posedge clk) if (accept) ring <= {ring[0 +: (CF-1)*PE*FULL], combined};
+      assign turned = {ring[0 +: (CF-1)*PE*FULL], combined};
     end else begin : g_beat
-      always_ff @(posedge clk) if (accept) ring <= combined;
+      assign turned = combined;
+    end
+    always_ff @(posedge clk) begin
+      arriving <= s_axis_tdata ^ {PE{SIGN}};
+      active   <= accept && !rst;
+      if (active) begin
+        ring <= turned;
+        if (closing[1]) ring[0 +: PE*FULL] <= {(PE*FULL){MAXIMUM}};
+      end
+      if (rst) ring <= {(CF*PE*FULL){MAXIMUM}};
     end
   end else begin : g_memory
     localparam int unsigned ADDRESS_WIDTH = $clog2(CF);
     (* no_rw_check, ram_style = MEMORY_STYLE *) logic [PE*FULL-1:0] memory [CF];
     logic [PE*INPUT_WIDTH-1:0] delayed;
+    logic                      first_tap;
     logic                      delayed_first;
     logic [PE*FULL-1:0]        word;
     logic [2:0]                active;  // bit k: a beat was accepted k + 1 cycles ago
@@ -152,30 +158,30 @@ module window_reduce #(
     always_ff @(posedge clk) begin
       active <= {active[1:0], accept};
       if (accept) address <= last_beat ? '0 : address + 1'b1;
+      if (accept && last_beat) first_tap <= last_tap;
       if (active[2]) write_address <= (write_address == ADDRESS_WIDTH'(CF - 1)) ? '0 : write_address + 1'b1;
       if (rst) begin
         active        <= '0;
         address       <= '0;
+        first_tap     <= 1'b1;
         write_address <= '0;
       end
     end
     always_ff @(posedge clk) begin
       if (active[2]) memory[write_address] <= results;
       // A block RAM's own output is late: a register behind it.
-      word           <= memory[address];
-      running        <= word;
-      delayed        <= s_axis_tdata;
-      delayed_first  <= first_tap;
-      arriving       <= delayed;
-      arriving_first <= delayed_first;
-      results        <= combined;
+      word          <= memory[address];
+      delayed       <= s_axis_tdata ^ {PE{SIGN}};
+      delayed_first <= first_tap;
+      running       <= delayed_first ? {(PE*FULL){MAXIMUM}} : word;
+      arriving      <= delayed;
     end
   end
 
   logic [PE*OUTPUT_WIDTH-1:0] outputs;
   for (genvar p = 0; p < PE; p++) begin : g_output
     logic [FULL-1:0] result;
-    assign result = results[p*FULL +: FULL];
+    assign result = MAXIMUM ? ~results[p*FULL +: FULL] ^ FULL'(SIGN) : results[p*FULL +: FULL];
     if (INPUT_SIGNED) begin : g_signed
       assign outputs[p*OUTPUT_WIDTH +: OUTPUT_WIDTH] = OUTPUT_WIDTH'($signed(result));
     end else begin : g_unsigned

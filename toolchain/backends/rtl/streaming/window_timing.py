@@ -214,7 +214,7 @@ class WindowReduceTiming:
 
 def window_reduce_timing(taps: int, beats: int) -> WindowReduceTiming:
     """The timing of window_reduce for TAPS = `taps` and CHANNELS / PE = `beats`."""
-    result = 1 if beats <= 4 else 3
+    result = 2 if beats <= 4 else 3
     if beats > 1 or taps == 1:
         return WindowReduceTiming(taps, beats, slots=result + 3, latency_cycles=result + 2)
     return WindowReduceTiming(taps, beats, slots=1 if taps > result + 1 else 2, latency_cycles=result + 1)
