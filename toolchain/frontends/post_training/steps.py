@@ -73,8 +73,8 @@ def candidates(largest: float, *, power_of_two: bool) -> list[float]:
     """Steps to try for the least error, from the one that clips nothing downwards."""
     if power_of_two:
         return [largest * 2.0**-octave for octave in range(_OCTAVES + 1)]
-    count = _OCTAVES * _BETWEEN // 2
-    return [float(np.float32(largest * 2.0 ** (-2 * i / _BETWEEN))) for i in range(count + 1)]
+    count = _OCTAVES * _BETWEEN
+    return [float(np.float32(largest * 2.0 ** (-i / _BETWEEN))) for i in range(count + 1)]
 
 
 def best_step(kind: Format, values: np.ndarray, *, power_of_two: bool) -> float:
