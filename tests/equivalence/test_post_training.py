@@ -326,6 +326,23 @@ def test_the_python_interface(digits: Path, tmp_path: Path) -> None:
     assert str(caught.value) == "with calibration the input's type belongs into it: Calibration(..., input_type=...)"
 
 
+@pytest.mark.parametrize(
+    ("function", "settings"), [("LeakyRelu", {"alpha": 0.1}), ("Tanh", {}), ("Relu", {}), ("Sigmoid", {}), ("Elu", {})]
+)
+def test_functions_at_the_end(function: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    """What cannot be computed exactly is quantised although only an output follows, or stays on the host."""
+    net = FloatNet(4).dense(4, 3).node("Relu").dense(3, 2).node(function, **settings)
+    model = quantised(net, tmp_path)
+    last = {"LeakyRelu": ["x", "relu1", "leakyrelu3"], "Elu": ["x", "relu1", "gemm2", "elu3"]}.get(
+        function, ["x", "relu1"]
+    )
+    assert [entry["tensor"] for entry in model.record["activations"]] == last
+    host = {"Tanh": "tanh", "Sigmoid": "sigmoid"}.get(function, "")
+    assert model.imported.graph.outputs[0].host_function == host
+    assert model.record["accuracy"]["signal_to_noise_db"] > 25
+    assert_equal(loaded_from(model), samples(4, seed=8))
+
+
 def refusal(source: Any, calibration: Any, **settings: Any) -> tuple[type[ToolchainError], str]:
     with pytest.raises(ToolchainError) as caught:
         quantise(source, Calibration(calibration, **settings))

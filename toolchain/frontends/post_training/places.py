@@ -36,6 +36,7 @@ CURVES = {"Celu", "Elu", "Erf", "Gelu", "HardSwish", "Mish", "Selu", "Sigmoid", 
 KEEPING = {"Abs", "Neg", "Relu"}
 #: Functions when one operand is a constant.
 WITH_CONSTANT = {"Add", "Div", "Max", "Min", "Mul", "Sub"}
+_AFFINE = WITH_CONSTANT | {"BatchNormalization"}
 #: Operations of quantised models.
 QUANTISED = {
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc",
@@ -203,7 +204,7 @@ class Finder:
     def _decide(self, tensor: str, *, at_once: bool = False) -> None:
         """Quantise a tensor that lies on no grid, unless it is quantised later or nowhere."""
         fixed = tensor == self.input and self.fixed_input
-        if not fixed and ((not at_once and self._only_ends(tensor)) or self._later(tensor)):
+        if not fixed and not at_once and (self._only_ends(tensor) or self._later(tensor)):
             return
         self.places.quantised.append(tensor)
         self.places.groups[tensor] = tensor

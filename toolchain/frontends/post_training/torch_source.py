@@ -32,7 +32,8 @@ def from_module(
         raise ToolNotFound(
             f"exporting from torch needs {error.name}; install it with: pip install 'bitwright[brevitas]'"
         ) from None
-    from toolchain.frontends.brevitas import _framework_run, _name_nodes, _quiet, _require_finite, load_weights
+    from toolchain.frontends.brevitas import _name_nodes, _quiet, _require_finite, load_weights
+    from toolchain.frontends.brevitas_run import forward_of
 
     name = type(module).__name__
     for path, part in module.named_modules():
@@ -74,7 +75,8 @@ def from_module(
         raise UsageError(f"module {name}: torch gave no ONNX model")
     proto = onnx.ModelProto.FromString(program.model_proto.SerializeToString())
     _name_nodes(proto)
-    return f"torch {torch.__version__.partition('+')[0]}", proto, _framework_run(module)
+    forward = forward_of(module, ["x"], ["y"], {}, f"module {name}")
+    return f"torch {torch.__version__.partition('+')[0]}", proto, forward
 
 
 def _require_runs(module: Any, example: Any, name: str) -> None:

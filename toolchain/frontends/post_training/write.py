@@ -91,18 +91,23 @@ class Writer:
         for layer in self.places.layers:
             self._write_layer(layer, nodes)
         renamed: dict[str, str] = {}
+        outputs = {value.name for value in self.graph.output}
         written: list[Any] = list(self.first)
         (source,) = [value.name for value in self.graph.input if value.name not in self.constants]
         if source in self.observed:
-            written += self._quantiser(source, source, renamed)
+            written += self._quantiser(source, source, renamed, source)
         for node in self.graph.node:
             for index, name in enumerate(node.input):
                 if name in renamed:
                     node.input[index] = renamed[name]
             written.append(node)
             for number, name in enumerate(node.output):
-                if name in self.observed:
-                    written += self._quantiser(name, f"{node.name}{f':{number}' * (number > 0)}", renamed)
+                if name not in self.observed:
+                    continue
+                label = f"{node.name}{f':{number}' * (number > 0)}"
+                if name in outputs:  # then the output is what has been quantised
+                    node.output[number] = self._name(f"{label}/real")
+                written += self._quantiser(name, label, renamed, node.output[number])
         copies = [self.onnx.NodeProto.FromString(node.SerializeToString()) for node in written]
         del self.graph.node[:]
         self.graph.node.extend(copies)
@@ -125,26 +130,30 @@ class Writer:
         self.graph.initializer.append(self.onnx.numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def _quantiser(self, tensor: str, label: str, renamed: dict[str, str]) -> list[Any]:
-        """The nodes that quantise a tensor, named by what makes it; what reads it then reads their result."""
+    def _quantiser(self, tensor: str, label: str, renamed: dict[str, str], value: str) -> list[Any]:
+        """The nodes that quantise a tensor, named by what makes it; what reads it then reads their result.
+
+        value: the tensor's name in the file, another than its own where that goes to the quantised result, an output.
+        """
         kind, make = self.observed[tensor].kind, self.onnx.helper.make_node
         step = self._add(f"{label}/step", np.float32(kind.step))
         zero = self._add(f"{label}/zero", np.zeros((), kind.storage))
-        nodes, value = [], tensor
+        result = self._name(f"{label}/quantised") if value == tensor else tensor
+        nodes = []
         full = kind.bits == np.dtype(kind.storage).itemsize * 8
         if not full and kind.bits > 8:
             ends = [self._add(f"{label}/{what}", np.float32(end * kind.step)) for what, end in _ends(kind)]
             nodes.append(make("Clip", [value, *ends], [self._name(f"{label}/clipped")], self._name(f"{label}/clip")))
             value = nodes[-1].output[0]
-        names = [self._name(f"{label}/{what}") for what in ("quantise", "integers", "dequantise", "quantised")]
+        names = [self._name(f"{label}/{what}") for what in ("quantise", "integers", "dequantise")]
         nodes.append(make("QuantizeLinear", [value, step, zero], [names[1]], names[0]))
         value = names[1]
         if not full and kind.bits <= 8:
             ends = [self._add(f"{label}/{what}", np.array(end, kind.storage)) for what, end in _ends(kind)]
             nodes.append(make("Clip", [value, *ends], [self._name(f"{label}/clipped")], self._name(f"{label}/clip")))
             value = nodes[-1].output[0]
-        nodes.append(make("DequantizeLinear", [value, step, zero], [names[3]], names[2]))
-        renamed[tensor] = names[3]
+        nodes.append(make("DequantizeLinear", [value, step, zero], [result], names[2]))
+        renamed[tensor] = result
         return nodes
 
     def _dequantised(self, name: str, integers: np.ndarray, steps: np.ndarray, axis: int | None) -> str:
