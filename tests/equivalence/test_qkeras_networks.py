@@ -33,6 +33,8 @@ from tests.reference_models import reference_model
 from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends import load_model
 from toolchain.ir import Conv, Dense
+from toolchain.pipeline.evaluation import evaluate
+from toolchain.pipeline.request import make_request
 from toolchain.verify.framework import compare_framework
 
 
@@ -161,7 +163,9 @@ def everything() -> Any:
 
     x, side = layers.Input((8, 8, 2), name="x"), layers.Input((3,), name="side")
     q = qkeras.QActivation("quantized_bits(6,2,alpha=1)", name="q")(x)
-    y = weighted("SeparableConv2D", 4, (3, 2), padding="same", kernel=lambda: qkeras.quantized_bits(4, 0), name="s")(q)
+    y = weighted(
+        "SeparableConv2D", 4, (3, 2), padding="same", kernel=lambda: qkeras.quantized_bits(4, 0), activation=bits(6, 3), name="s"
+    )(q)  # fmt: skip
     y = layers.BatchNormalization(name="bn")(y)
     y = quantised(relu(4, 2, negative_slope=0.25), "r")(layers.ZeroPadding2D(((1, 0), (0, 1)))(y))
     y = weighted("Conv2DBatchnorm", 3, 3, strides=(2, 2), name="folded")(y)
@@ -235,6 +239,11 @@ def test_weights_from_another_file(tmp_path: Path) -> None:
             loaded = load_model(tmp_path / architecture, weights=tmp_path / weights)
             assert loaded.graph.digest == expected
             assert loaded.files == (tmp_path / architecture, tmp_path / weights)
+    np.savez(tmp_path / "v.npz", x=half_steps((9, 4), 0.25, 3.0))
+    named = {"vectors": tmp_path / "v.npz", "weights": tmp_path / "later.h5"}
+    assert evaluate(tmp_path / "plain.json", **named)["graph_digest"] == expected
+    request = make_request(tmp_path / "plain.json", out=tmp_path / "build", until="graph", **named)
+    assert (request.files[1:], request.weights) == ((tmp_path / "later.h5",), tmp_path / "later.h5")
     with pytest.raises(InputError) as caught:
         load_model(tmp_path / "plain.json")
     assert str(caught.value) == (
@@ -431,6 +440,13 @@ def test_unknown_layers_calls_and_models() -> None:
     a, b = layers.Input((4,), name="a"), layers.Input((4,), name="b")
     assert refusal(keras.Model([a, b], dense(2, name="d")(quantised(name="q2")(a)), name="half")) == (
         "model 'half': its input 'b' reaches no output"
+    )
+    half = layers.ReLU(dtype="float16", name="h")
+    assert refusal(keras.Model(x, half(q))) == "layer 'h' (ReLU): computes in 'float16'; supported is float32"
+    pixels = layers.Input((4,), dtype="uint8", name="pixels")
+    assert refusal(keras.Model(pixels, dense(2, name="f")(quantised(name="q4")(pixels)))) == (
+        "layer 'pixels' (InputLayer): takes uint8, to which Keras casts what it is given; supported is float32. Make the input "
+        "without a dtype, and say with the input type what hardware gets"
     )
     dynamic = layers.Input((None, 4), name="t")
     assert refusal(keras.Model(dynamic, dense(2, name="e")(quantised(name="q3")(dynamic)))) == (

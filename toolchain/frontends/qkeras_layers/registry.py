@@ -187,6 +187,9 @@ def unsupported_layer(label: str, class_name: str) -> str:
 def call_reader(walk: KerasWalk, layer: Any, values: Sequence[Value], site: Site) -> Value:
     """The layer's result for these inputs."""
     reader = reader_of(layer, site.label)
+    computes = getattr(layer, "compute_dtype", "float32")
+    if computes != "float32":
+        raise UnsupportedModel(f"{site.label}: computes in {computes!r}; supported is float32")
     if reader.several:
         return reader.read(walk, layer, list(values), site)
     if len(values) != 1:
