@@ -3,29 +3,34 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib.metadata
 import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolchain.errors import InputError, ToolNotFound, UnsupportedModel, UsageError
+from toolchain.errors import InputError, ToolchainError, ToolNotFound, UnsupportedModel, UsageError
+from toolchain.frontends.brevitas_quantisers import refuse_quantisers, restore_bits, scopes_of
+from toolchain.frontends.brevitas_recurrent import has_recurrent_layers, is_active, recurrent_layers, taken_directly
+from toolchain.frontends.brevitas_run import forward_of
 from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.qonnx import import_proto
 from toolchain.frontends.qonnx_file import load_onnx
 
+#: The shape of one sample; for a module with several inputs one for each, in the order of its arguments.
+InputShape = Sequence[int] | Sequence[Sequence[int]]
+
 
 def import_module(
     module: Any,
-    input_shape: tuple[int, ...] | None,
+    input_shape: InputShape | None,
     *,
     input_type: str | None = None,
     input_range: tuple[float, float] | None = None,
@@ -33,26 +38,46 @@ def import_module(
     """Convert a torch module of Brevitas layers.
 
     module: in evaluation mode or not; it is evaluated as model.eval() and its mode is put back.
-    input_shape: the shape of one sample, without the batch. Other parameters and errors as for the other frontends.
+    input_shape: the shape of one sample, without the batch; one for each argument where the module takes several. Other parameters
+        and errors as for the other frontends.
     """
     if input_shape is None:
         raise UsageError("a torch module does not know its input's shape: give input_shape, for example (64,)")
     _require_finite(module)
     name = type(module).__name__
-    with tempfile.TemporaryDirectory() as folder:
+    where = f"module {name}"
+    with tempfile.TemporaryDirectory() as folder, recurrent_layers(module, where):
         path = Path(folder) / "model.onnx"
         export_module(module, input_shape, path)
         proto = load_onnx(path)
-    imported = import_proto(proto, input_type=input_type, input_range=input_range, where=f"module {name}")
+        taken_directly(proto, where)
+        imported = import_proto(proto, input_type=input_type, input_range=input_range, where=where)
     graph = replace(imported.graph, name=name, metadata={**imported.graph.metadata, "framework": version()})
-    if graph.outputs[0].host_function:
-        raise UnsupportedModel(
-            f"module {name}: ends in {graph.outputs[0].host_function}; let the module return what comes before it"
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value.name for value in proto.graph.input if value.name not in constants]
+    ends = {output.name: output.host_function for output in graph.outputs if output.host_function}
+    run = forward_of(module, inputs, [output.name for output in graph.outputs], ends, where)
+    run(
+        dict(zip(inputs, (np.zeros((1, *shape)) for shape in _shapes(input_shape)), strict=True))
+    )  # what it cannot do is said here
+    return replace(imported, graph=graph, framework=version(), run=run)
+
+
+def _shapes(input_shape: InputShape) -> list[tuple[int, ...]]:
+    """One shape for each input."""
+    shapes: Any = [input_shape] if all(isinstance(size, (int, np.integer)) for size in input_shape) else input_shape
+    try:
+        found = [tuple(int(size) for size in shape) for shape in shapes]
+    except (TypeError, ValueError):
+        found = []
+    if not found or any(size < 1 for shape in found for size in shape):
+        raise UsageError(
+            f"input_shape is {input_shape!r}; give the shape of one sample, for example (3, 32, 32), or a list of one for each input"
         )
-    return replace(imported, graph=graph, framework=version(), run=_framework_run(module))
+    return found
 
 
-def export_module(module: Any, input_shape: tuple[int, ...], path: Path) -> None:
+def export_module(module: Any, input_shape: InputShape, path: Path) -> None:
     """Write a torch module of Brevitas layers as one QONNX file.
 
     Nodes are named by the module that they belong to: 'dense_1' for what QuantLinear 'dense_1' computes, 'relu_1' for the
@@ -67,20 +92,33 @@ def export_module(module: Any, input_shape: tuple[int, ...], path: Path) -> None
         raise ToolNotFound(
             f"Brevitas cannot be imported ({error}); install it with: pip install 'bitwright[brevitas]'"
         ) from None
+    if has_recurrent_layers(module) and not is_active():
+        raise UnsupportedModel(
+            f"module {type(module).__name__}: QONNX has no operation for its recurrent layers; import the module itself"
+        )
+    where = f"module {type(module).__name__}"
+    refuse_quantisers(module, where)
     was_training = module.training
     module.eval()
     try:
         with _quiet():
-            example = torch.zeros((1, *input_shape))
-            export_qonnx(module, args=example, export_path=str(path), external_data=False)
+            device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
+            examples = tuple(torch.zeros((1, *shape), device=device) for shape in _shapes(input_shape))
+            export_qonnx(module, args=examples, export_path=str(path), external_data=False)
+    except ToolchainError:
+        raise
     except Exception as error:  # the exporter runs the user's module, which may fail in any way
-        reason = str(error).strip().partition("\n")[0]
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).strip().partition("\n")[0]
         raise UnsupportedModel(
-            f"module {type(module).__name__}: Brevitas cannot export it to QONNX ({type(error).__name__}: {reason})"
+            f"{where}: Brevitas cannot export it to QONNX ({type(cause).__name__}: {reason})"
         ) from None
     finally:
         module.train(was_training)
     proto = onnx.load_model(path)
+    restore_bits(proto, module, where)
     _name_nodes(proto)
     onnx.save_model(proto, path)
 
@@ -93,8 +131,7 @@ def _name_nodes(proto: Any) -> None:
     """Names from the module paths that torch notes on each node, and nothing else of its notes."""
     taken: set[str] = set()
     for node in proto.graph.node:
-        notes = {note.key: note.value for note in node.metadata_props}
-        name = _module_path(notes.get("pkg.torch.onnx.name_scopes", ""), node.op_type)
+        name = _module_path(scopes_of(node), node.op_type)
         if name:
             unique, number = name, 1
             while unique in taken:
@@ -108,18 +145,31 @@ def _name_nodes(proto: Any) -> None:
         del value.metadata_props[:]
     del proto.graph.metadata_props[:]
     del proto.metadata_props[:]
+    if len(proto.graph.output) > 1:
+        _name_outputs(proto.graph)
 
 
-def _module_path(scopes: str, operation: str) -> str:
-    """'' where torch noted no path. scopes: a list of text literals, outermost first, the last the node's own name."""
-    try:
-        path = ast.literal_eval(scopes)[-2]
-    except (ValueError, SyntaxError, IndexError, TypeError):
-        return ""
-    if not isinstance(path, str) or not path:
+def _name_outputs(graph: Any) -> None:
+    """Several outputs are told apart by the layers that compute them; torch numbers its tensors."""
+    producers = {output: node.name for node in graph.node for output in node.output}
+    used = {name for node in graph.node for name in (*node.input, *node.output)}
+    new: dict[str, str] = {}
+    for output in graph.output:
+        name = producers.get(output.name, output.name)
+        if name not in used and name not in new.values():
+            new[output.name] = name
+            output.name = name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new.get(name, name) for name in names]
+
+
+def _module_path(scopes: Sequence[str], operation: str) -> str:
+    """'' where torch noted no path. scopes: see `scopes_of`."""
+    if len(scopes) < 2 or not scopes[-2]:
         return ""
     layer: list[str] = []
-    for part in path.split("."):
+    for part in scopes[-2].split("."):
         if part in _QUANTISERS:
             own = part == "act_quant"
             name = ".".join(layer)
@@ -164,28 +214,14 @@ def _require_finite(module: Any) -> None:
 @contextlib.contextmanager
 def _quiet() -> Any:
     """Without the exporter's progress on standard output and its notes on optional packages."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
-
-
-def _framework_run(module: Any) -> Callable[[np.ndarray], np.ndarray]:
-    def run(x: np.ndarray) -> np.ndarray:
-        import torch
-
-        was_training = module.training
-        module.eval()
-        try:
-            with torch.no_grad():
-                result = module(torch.tensor(np.asarray(x, dtype=np.float32)))
-        finally:
-            module.train(was_training)
-        return np.asarray(getattr(result, "value", result))
-
-    return run
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
