@@ -97,8 +97,8 @@ def _input(walk: KerasWalk, tensor: Any, declared: InputType | None, where: str)
     shape = sample_shape(tensor, site.label)
     if tensor.dtype.name != "float32":
         raise UnsupportedModel(
-            f"{site.label}: takes {tensor.dtype.name}, to which Keras casts what it is given; supported is float32. Make the input "
-            "without a dtype, and say with the input type what hardware gets"
+            f"{site.label}: takes {tensor.dtype.name}, to which Keras casts what it is given; supported is float32. Make the "
+            "input without a dtype, and say with the input type what hardware gets"
         )
     value = RealInput(site.name, site.source, shape, shape)
     return value if declared is None else walk.declared_input(value, declared, walk.input_range)

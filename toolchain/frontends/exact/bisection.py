@@ -27,8 +27,9 @@ def reached_by_bisection(
 ) -> list[tuple[list[int], bool | None]] | None:
     """For each channel: (for each half-line the least integer that reaches it, direction).
 
-    halves: one list, or one a channel; upward. channels: how many are asked for, from the first on. If the direction is False the function falls, and an entry is one past the
-    largest integer that reaches it. Returns None where this arithmetic cannot be shown to be exact, or is not worth it.
+    halves: one list, or one a channel; upward. channels: how many are asked for, from the first on. If the direction is False
+    the function falls, and an entry is one past the largest integer that reaches it. Returns None where this arithmetic cannot
+    be shown to be exact, or is not worth it.
     """
     count = len(halves[0])
     if channels * count < _LEAST_COUNT or not any(isinstance(f, Float32) for f in line.functions):
