@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: PLW0108  # the cases come first and name functions that stand further down
 """Every operation of QONNX files with its options: qonnx's execution of a small file equals the interpreter, integer by integer.
 
 Inputs lie on halves of the input quantiser's steps, so ties and saturation are among them. Scales are powers of two, where float32
