@@ -138,6 +138,23 @@ def test_the_last_layer_has_one_step_and_the_others_one_a_channel(tmp_path: Path
     assert sum(errors[0]) < sum(errors[1])
 
 
+def test_what_is_concatenated_shares_one_step(tmp_path: Path) -> None:
+    """Signed where one of them is; then the layer behind it reads one format, and nothing is rounded again."""
+    net = FloatNet(6)
+    left = net.dense(6, 4).node("Relu").last
+    net.node("Gemm", "x", net.weights(6, 3, spread=4.0), net.weights(3))
+    net.node("Concat", left, net.last, axis=1).dense(7, 2)
+    model = quantised(net, tmp_path)
+    entries = {
+        entry["tensor"]: (entry["step"], entry["signed"], entry["highest"]) for entry in model.record["activations"]
+    }
+    assert set(entries) == {"x", "relu1", "gemm2"}
+    assert entries["relu1"][:2] == entries["gemm2"][:2]
+    assert entries["gemm2"][1]
+    assert entries["relu1"][2] < entries["gemm2"][2] / 2, "alone it would have had a finer step"
+    assert_equal(loaded_from(model), samples(6, seed=8))
+
+
 def test_percentiles_are_onnx_runtimes(tmp_path: Path) -> None:
     from onnxruntime.quantization.calibrate import HistogramCollector
 

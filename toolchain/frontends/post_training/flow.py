@@ -124,6 +124,7 @@ def quantise(
             lambda share: say("correcting biases", share),
         )
     result = Writer(proto, places, observed, quantised, biases).write()
+    result.graph.name = model.name
     say("converting to integers", 0.0)
     imported = import_proto(result, where=model.where)
     say("comparing before and after", 0.0)

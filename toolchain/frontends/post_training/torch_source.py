@@ -33,7 +33,6 @@ def from_module(
             f"exporting from torch needs {error.name}; install it with: pip install 'bitwright[brevitas]'"
         ) from None
     from toolchain.frontends.brevitas import _name_nodes, _quiet, _require_finite, load_weights
-    from toolchain.frontends.brevitas_run import forward_of
 
     name = type(module).__name__
     for path, part in module.named_modules():
@@ -75,8 +74,24 @@ def from_module(
         raise UsageError(f"module {name}: torch gave no ONNX model")
     proto = onnx.ModelProto.FromString(program.model_proto.SerializeToString())
     _name_nodes(proto)
-    forward = forward_of(module, ["x"], ["y"], {}, f"module {name}")
-    return f"torch {torch.__version__.partition('+')[0]}", proto, forward
+    return f"torch {torch.__version__.partition('+')[0]}", proto, _forward(module)
+
+
+def _forward(module: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """The module's own result for samples, evaluated as model.eval()."""
+
+    def run(x: np.ndarray) -> np.ndarray:
+        import torch
+
+        was_training = module.training
+        module.eval()
+        try:
+            with torch.no_grad():
+                return np.asarray(module(torch.tensor(np.asarray(x, np.float32))))
+        finally:
+            module.train(was_training)
+
+    return run
 
 
 def _require_runs(module: Any, example: Any, name: str) -> None:
