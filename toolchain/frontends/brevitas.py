@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import InputError, ToolchainError, ToolNotFound, UnsupportedModel, UsageError
-from toolchain.frontends.brevitas_quantisers import refuse_quantisers, restore_bits, scopes_of
-from toolchain.frontends.brevitas_recurrent import has_recurrent_layers, is_active, recurrent_layers, taken_directly
+from toolchain.frontends.brevitas_cells import readers
+from toolchain.frontends.brevitas_quantisers import refuse_quantisers, restore_bits, restore_weights, scopes_of
+from toolchain.frontends.brevitas_recurrent import can_be_exported, recurrent_layers, taken_directly
 from toolchain.frontends.brevitas_run import forward_of
 from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.qonnx import import_proto
@@ -46,12 +47,13 @@ def import_module(
     _require_finite(module)
     name = type(module).__name__
     where = f"module {name}"
-    with tempfile.TemporaryDirectory() as folder, recurrent_layers(module, where):
+    with tempfile.TemporaryDirectory() as folder, recurrent_layers(module, where) as layers:
         path = Path(folder) / "model.onnx"
         export_module(module, input_shape, path)
         proto = load_onnx(path)
-        taken_directly(proto, where)
-        imported = import_proto(proto, input_type=input_type, input_range=input_range, where=where)
+        taken_directly(proto, layers, where)
+        own = readers(layers)
+        imported = import_proto(proto, input_type=input_type, input_range=input_range, where=where, own=own)
     graph = replace(imported.graph, name=name, metadata={**imported.graph.metadata, "framework": version()})
     constants = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value.name for value in proto.graph.input if value.name not in constants]
@@ -92,7 +94,7 @@ def export_module(module: Any, input_shape: InputShape, path: Path) -> None:
         raise ToolNotFound(
             f"Brevitas cannot be imported ({error}); install it with: pip install 'bitwright[brevitas]'"
         ) from None
-    if has_recurrent_layers(module) and not is_active():
+    if not can_be_exported(module):
         raise UnsupportedModel(
             f"module {type(module).__name__}: QONNX has no operation for its recurrent layers; import the module itself"
         )
@@ -115,10 +117,12 @@ def export_module(module: Any, input_shape: InputShape, path: Path) -> None:
         raise UnsupportedModel(
             f"{where}: Brevitas cannot export it to QONNX ({type(cause).__name__}: {reason})"
         ) from None
+    else:
+        proto = onnx.load_model(path)
+        restore_bits(proto, module, where)
+        restore_weights(proto, module)
     finally:
         module.train(was_training)
-    proto = onnx.load_model(path)
-    restore_bits(proto, module, where)
     _name_nodes(proto)
     onnx.save_model(proto, path)
 
