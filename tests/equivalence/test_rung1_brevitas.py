@@ -18,7 +18,7 @@ from toolchain.frontends import load_model, load_vectors
 from toolchain.ir import AddBias, Input, OutOfRange, Requantise, Threshold, interpret, quantise_input
 
 sys.path.insert(0, str(Path(__file__).parent))
-from onnx_files import Net, assert_equal, check, helper, kinds, onnx, refusal
+from onnx_files import Net, assert_equal, check, helper, kinds, onnx
 
 
 def recipe(name: str) -> ModuleType:
@@ -226,7 +226,14 @@ def test_many_levels_on_a_shift(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [14, 16])
 def test_a_multiplier_and_shift_for_many_levels_on_a_free_scale(bits: int, tmp_path: Path) -> None:
-    net = Net().quant(0.25, 6).dense(4, FREE).node("Add", [0.013, -0.021, 0.2, -0.31]).quant(FREE * 0.0137, bits).dense(3, 0.5)
+    net = (
+        Net()
+        .quant(0.25, 6)
+        .dense(4, FREE)
+        .node("Add", [0.013, -0.021, 0.2, -0.31])
+        .quant(FREE * 0.0137, bits)
+        .dense(3, 0.5)
+    )
     model = check(net, tmp_path, 0.25)
     assert kinds(model) == ["input", "dense", "scale", "add_bias", "requantise", "dense"]
     assert "approximations" not in model.graph.metadata
