@@ -38,8 +38,15 @@ TOOLS = [
     ),
     Tool(
         "ONNX Runtime",
-        lost="the CPU is not measured through ONNX Runtime, its usual way to low latency",
+        lost="the CPU is not measured through ONNX Runtime, its usual way to low latency; no float model is quantised",
         install="pip install 'bitwright[measure]'",
         find=python_package("onnxruntime", "onnxruntime"),
+    ),
+    Tool(
+        "tf2onnx",
+        lost="no float Keras model is quantised after its training",
+        install="pip install 'bitwright[post-training]'",
+        find=python_package("tf2onnx", "tf2onnx"),
+        optional=True,
     ),
 ]
