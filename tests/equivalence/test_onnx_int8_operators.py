@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 
 sys.path.insert(0, str(Path(__file__).parent))
 from onnx_int8_bench import CODES, LIMITS, U  # noqa: E402
 from onnx_int8_files import File, assert_equal, graph_result  # noqa: E402
 
-from toolchain.frontends.onnx_session import with_unsigned_weights  # noqa: E402
+from toolchain.frontends.onnx_session import execute, session, with_alike_weights  # noqa: E402
 
 TensorProto, numpy_helper = onnx.TensorProto, onnx.numpy_helper
 
@@ -262,26 +262,33 @@ def test_convolution_of_integers(kind: str, random: np.random.Generator, tmp_pat
     assert_equal(model, np.full((1, 4, 5, 5), high))
 
 
-def test_weights_are_handed_over_unsigned(random: np.random.Generator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+@pytest.mark.parametrize("operator", ["MatMulInteger", "ConvInteger"])
+def test_weights_are_handed_over_in_the_tensor_s_type(
+    operator: str, kind: str, random: np.random.Generator, tmp_path: Path
+) -> None:
     """The rewriting for processors without VNNI changes no result; without it such a processor gives other integers here."""
-    weights = random.integers(100, 128, (64, 3)).astype(np.int8)
-    one, zero = np.float32(1), np.array(0, np.uint8)
-    x = random.integers(200, 256, (40, 64)).astype(np.uint8)
-    for operands in ((weights,), (weights, zero), (weights, zero, np.array(-2, np.int8))):
-        file = File(x=(TensorProto.UINT8, ["N", 64]))
-        proto = file.proto(**{file.node("MatMulInteger", "x", *operands): (TensorProto.INT32, ["N", 3])})
-        changed = with_unsigned_weights(proto)
-        names = changed.graph.node[0].input
+    other = "int8" if kind == "uint8" else "uint8"
+    (low, high), (lowest, highest) = LIMITS[kind], LIMITS[other]
+    weights = random.integers(highest - 27, highest + 1, (64, 3))
+    x = random.integers(high - 55, high + 1, (40, 64))
+    is_conv = operator == "ConvInteger"
+    turned = weights.T.reshape(3, 64, 1) if is_conv else weights
+    zeros = [np.array(low, kind), np.array(lowest + 3, other)]
+    for count in range(3):
+        file = File(x=(CODES[kind], ["N", 64, 1] if is_conv else ["N", 64]))
+        output = file.node(operator, "x", turned.astype(other), *zeros[:count])
+        ends = {output: (TensorProto.INT32, ["N", 3, 1] if is_conv else ["N", 3])}
+        changed = with_alike_weights(file.proto(**ends))
         kinds = {tensor.name: tensor.data_type for tensor in changed.graph.initializer}
-        assert [kinds[names[i]] for i in (1, 3)] == [TensorProto.UINT8] * 2
-        model = file.load(tmp_path, t0=(TensorProto.INT32, ["N", 3]))
-        expected = x.astype(np.int64) @ (weights.astype(np.int64) + 2 * (len(operands) == 3))
+        assert [kinds[changed.graph.node[0].input[i]] for i in (1, 3)] == [CODES[kind]] * 2
+        expected = (x - low * (count > 0)) @ (weights - (lowest + 3) * (count > 1))
+        model = file.load(tmp_path, **ends)
         assert model.run is not None
-        assert (model.run(x) == expected).all()
-    file = File(x=(TensorProto.INT8, ["N", 64]))
-    proto = file.proto(**{file.node("MatMulInteger", "x", weights): (TensorProto.INT32, ["N", 3])})
-    assert with_unsigned_weights(proto).graph.node[0].input[1] == "c0"
-    assert one == 1
+        assert (model.run(x.reshape(40, 64, 1) if is_conv else x).reshape(40, 3) == expected).all()
+    file = File(x=(CODES[kind], ["N", 64]))
+    proto = file.proto(**{file.node("MatMulInteger", "x", weights.astype(kind)): (TensorProto.INT32, ["N", 3])})
+    assert with_alike_weights(proto).graph.node[0].input[1] == "c0"
 
 
 # ---- axes, types and versions ----------------------------------------------------------------------------------------
@@ -426,8 +433,8 @@ def test_a_softmax_stays_on_the_host(form: str, random: np.random.Generator, tmp
     assert model.graph.metadata.get("approximations", "") == (expected if form != "float" else "")
     x = random.integers(0, 256, (200, 6))
     assert_equal(model, x)
-    session = onnxruntime.InferenceSession((tmp_path / "file.onnx").read_bytes(), providers=["CPUExecutionProvider"])
-    probabilities = session.run(None, {"x": x.astype(np.uint8)})[0] / (256 if form == "integers" else 1)
+    whole = session(onnx.load_model(str(tmp_path / "file.onnx")))
+    probabilities = execute(whole, {"x": x}, [output])[0] / (256 if form == "integers" else 1)
     powers = np.exp(graph_result(model, x))
     # Rounded to 1/256, by a table for QLinearSoftmax.
     assert abs(powers / powers.sum(axis=1, keepdims=True) - probabilities).max() < 2 / 256

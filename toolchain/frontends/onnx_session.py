@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Executing a model with ONNX Runtime as it is written: on the CPU, one thread, no graph optimisations.
 
-One thing is written differently. Where uint8 meets int8 weights, ONNX Runtime's kernels for x86 processors with AVX2 or
-AVX-512 but without VNNI add pairs of products in 16 bits and saturate there (64 products of 255 and 127 gave 1048544 instead
-of 2072640), so that the result is not the operator's. Such weights are handed over as uint8, 128 more with a zero point that is
-128 more: the same numbers, and kernels that are exact on every processor.
+One thing is written differently. Where a tensor and its weights are of different signedness, ONNX Runtime's kernels for x86
+processors with AVX2 or AVX-512 but without VNNI add pairs of products in 16 bits and saturate there (64 products of 255 and 127
+gave 1048544 instead of 2072640), so that the result is not the operator's. Such weights are handed over in the tensor's type, 128
+more or less with a zero point that is 128 more or less: the same numbers, and kernels that are exact on every processor.
 
 Another kernel is left as it is: QuantizeLinear of float16 tensors cuts towards zero on the CPU (version 1.25), where ONNX and the
 graph round to nearest. A comparison shows that difference.
@@ -41,7 +41,7 @@ def session(proto: Any) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     try:
-        data = with_unsigned_weights(proto).SerializeToString()
+        data = with_alike_weights(proto).SerializeToString()
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own in common
         raise InputError(f"ONNX Runtime cannot execute the model: {_first_line(error)}") from None
@@ -77,8 +77,8 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:300]
 
 
-def with_unsigned_weights(proto: Any) -> Any:
-    """A copy of the model in which int8 weights that meet uint8 tensors are uint8; `proto` itself where there are none."""
+def with_alike_weights(proto: Any) -> Any:
+    """A copy of the model in which 8-bit weights are of the type of the tensor they meet; `proto` itself without products."""
     import onnx
     from onnx import TensorProto
 
@@ -99,15 +99,17 @@ def with_unsigned_weights(proto: Any) -> Any:
             continue
         zero, weights, weights_zero = _PRODUCTS[node.op_type]
         names = [*node.input, *[""] * (weights_zero + 1 - len(node.input))]
-        if codes.get(names[zero] or names[0]) != TensorProto.UINT8 or codes.get(names[weights]) != TensorProto.INT8:
+        kinds = codes.get(names[zero] or names[0]), codes.get(names[weights])
+        if set(kinds) != {TensorProto.UINT8, TensorProto.INT8}:
             continue
+        kind, shift = (np.uint8, 128) if kinds[0] == TensorProto.UINT8 else (np.int8, -128)
         if names[weights] not in constants or (names[weights_zero] and names[weights_zero] not in constants):
             continue
         for place in (weights, weights_zero):
             tensor = constants.get(names[place])
-            integers = np.zeros((), np.int8) if tensor is None else onnx.numpy_helper.to_array(tensor)
-            names[place] = f"{names[place]}/{node.output[0]}/{place}/unsigned"
-            shifted = (integers.astype(np.int16) + 128).astype(np.uint8)
+            integers = np.zeros(()) if tensor is None else onnx.numpy_helper.to_array(tensor)
+            names[place] = f"{names[place]}/{node.output[0]}/{place}/alike"
+            shifted = (integers.astype(np.int16) + shift).astype(kind)
             graph.initializer.append(onnx.numpy_helper.from_array(shifted, names[place]))
         del node.input[:]
         node.input.extend(names)
