@@ -4,16 +4,15 @@
 Brevitas 0.13.4 cannot hand them over: its exporter replaces a QuantLSTM by zeros (its operation QuantLSTMCell exists for the
 older TorchScript exporter alone, and QONNX cannot execute it), and fails on a QuantRNN. So while a module is exported, each of
 its recurrent layers describes itself, with the quantised weights and the quantisers that it uses, and leaves a node in the
-file that stands for it; `toolchain.frontends.onnx_nodes.recurrent` unrolls what was described. Such a node means something
-while its module is being imported, and nothing in a file.
+file that stands for it; `brevitas_cells` unrolls what was described. Such a node means something to the import of its
+module, and nothing in a file.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -61,8 +60,6 @@ class Described:
     one: Fraction | None = None
 
 
-_ACTIVE: ContextVar[dict[str, Described] | None] = ContextVar("recurrent layers of the module at hand", default=None)
-
 #: Brevitas's quantisers of a cell -> the parameter of the layer that sets them.
 LSTM_QUANTISERS = {
     "output_quant": "io_quant", "cell_state_quant": "cell_state_quant", "input_acc_quant": "gate_acc_quant",
@@ -75,34 +72,19 @@ RNN_QUANTISERS = {"output_quant": "io_quant", "gate_acc_quant": "gate_acc_quant"
 _OPTIONAL = ("gate_acc_quant",)
 
 
-def described(key: str, label: str) -> Described:
-    """The layer that a node of the module at hand stands for."""
-    layer = (_ACTIVE.get() or {}).get(key)
-    if layer is None:
-        raise UnsupportedModel(
-            f"{label}: stands for a layer of a torch module, which is not in the file; give the module itself"
-        )
-    return layer
-
-
-def has_recurrent_layers(module: Any) -> bool:
-    return any(True for _ in _layers(module, ""))
-
-
-def is_active() -> bool:
-    """Whether recurrent layers that are exported now can be read."""
-    return _ACTIVE.get() is not None
+def can_be_exported(module: Any) -> bool:
+    """Whether every recurrent layer of the module, if it has any, stands in for itself."""
+    return all("forward" in vars(layer) for layer, _, _ in _layers(module, ""))
 
 
 @contextmanager
-def recurrent_layers(module: Any, where: str) -> Iterator[None]:
-    """Let the module's recurrent layers describe themselves while it is exported, and be known while the file is read.
+def recurrent_layers(module: Any, where: str) -> Iterator[dict[str, Described]]:
+    """Meanwhile, the module's recurrent layers describe themselves when they run, and leave a node when they are exported.
 
-    Raises UnsupportedModel for a layer with settings that are not supported.
+    Gives the descriptions, by the node's attribute `key`; they are there after the export. Raises UnsupportedModel for a layer with settings that are not supported.
     """
     known: dict[str, Described] = {}
     changed = []
-    token = _ACTIVE.set(known)
     try:
         for layer, name, label in _layers(module, where):
             if not layer.cell.batch_first:
@@ -113,12 +95,11 @@ def recurrent_layers(module: Any, where: str) -> Iterator[None]:
             layer.export_handler = _NoHandler()  # Brevitas's own refuses some settings, and nothing calls it
             layer.forward = _standing_in(layer, name, label, known)
             changed.append(layer)
-        yield
+        yield known
     finally:
         for layer in changed:
             del layer.forward
             layer.export_handler = None
-        _ACTIVE.reset(token)
 
 
 def _layers(module: Any, where: str) -> Iterator[tuple[Any, str, str]]:
@@ -290,7 +271,7 @@ def _weights(tensor: Any, label: str) -> Weights:
 
 
 # ---- results -----------------------------------------------------------------------------------------------------------
-def taken_directly(proto: Any, where: str) -> None:
+def taken_directly(proto: Any, layers: Mapping[str, Described], where: str) -> None:
     """Let what picks one step or one state out of a layer's results take it directly; the nodes between are left out.
 
     torch gives states an axis before the batch, (layers and directions, batch, units), which no tensor of the graph has. And the
@@ -299,7 +280,6 @@ def taken_directly(proto: Any, where: str) -> None:
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    known = _ACTIVE.get() or {}
     outputs = {value.name for value in proto.graph.output}
     stacks: dict[str, list[str]] = {}
     lasts: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -315,7 +295,7 @@ def taken_directly(proto: Any, where: str) -> None:
         axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
         if node.op_type == OPERATION and node.domain == DOMAIN:
             steps, key = (_attribute(node, name) for name in ("steps", "key"))
-            layer = known.get(str(key))
+            layer = layers.get(str(key))
             if layer is not None:
                 lasts[node.output[0]] = node.output[1], (0,) if layer.is_reversed else (-1, int(steps) - 1)
             states.update(node.output[1:])

@@ -17,6 +17,7 @@ graph's inputs and outputs say how their axes are permuted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from toolchain.frontends.onnx_nodes.folding import folded, is_foldable
 from toolchain.frontends.onnx_nodes.onnx_runtime_operators import DOMAIN, OPERATORS, REFUSALS, softmax_apart
 from toolchain.frontends.onnx_nodes.quantisers import QONNX_REFUSALS
 from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES
-from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, file_shape, handlers
+from toolchain.frontends.onnx_nodes.reader import Handler, NodeView, Reader, Value, file_shape, handlers
 from toolchain.frontends.qonnx_file import load_onnx
 from toolchain.frontends.qonnx_run import Shape, framework_run, version
 from toolchain.frontends.real_input import InputType
@@ -54,14 +55,22 @@ def import_file(
 
 
 def import_proto(
-    proto: Any, *, input_type: str | None = None, input_range: tuple[float, float] | None = None, where: str = "model"
+    proto: Any,
+    *,
+    input_type: str | None = None,
+    input_range: tuple[float, float] | None = None,
+    where: str = "model",
+    own: Mapping[str, Handler] | None = None,
 ) -> ImportedModel:
-    """Convert a checked ONNX ModelProto. Parameters and errors as for the other frontends."""
+    """Convert a checked ONNX ModelProto. Parameters and errors as for the other frontends.
+
+    own: what reads operations that only this model has.
+    """
     proto = softmax_apart(proto)
     graph, framework = proto.graph, version(proto, where)
     walk = Walk(graph.name or "model", framework, where)
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=18)
-    reader = Reader(walk, input_range, opset=opset)
+    reader = Reader(walk, input_range, opset=opset, own=own or {})
     reader.values.update({tensor.name: _constant(tensor, where) for tensor in graph.initializer})
     for node in graph.node:
         for name in node.input:
@@ -118,7 +127,7 @@ def _read(reader: Reader, node: Any, where: str) -> None:
     site = Site(name, f"{name!r} ({node.op_type})", f"{where}: node {name!r} ({node.op_type})")
     operands = tuple(_known(reader, tensor, site.label) if tensor else None for tensor in node.input)
     view = NodeView(node.op_type, operands, _attributes(node, site.label), tuple(node.output), site)
-    handler = handlers().get(node.op_type)
+    handler = reader.own.get(node.op_type) or handlers().get(node.op_type)
     constants = [value for value in operands if isinstance(value, Constant)]
     is_constant = bool(constants) and len(constants) == sum(value is not None for value in operands)
     # Quantised constants keep their integers where a reader knows how; others are just evaluated.

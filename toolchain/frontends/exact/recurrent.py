@@ -278,6 +278,8 @@ class _Recorded:
             name = place.name + node.name.removeprefix(self.name)
             inputs = (tensors.get(tensor, tensor) for tensor in node.inputs)
             tensors[node.name] = walk.builder.add(node.operation, *inputs, name=name, source=node.source)
+            if node.name in walk.ties:
+                walk.ties[tensors[node.name]] = walk.ties[node.name]
 
         def moved(line: Line) -> Line:
             return replace(line, tensor=tensors.get(line.tensor, line.tensor))

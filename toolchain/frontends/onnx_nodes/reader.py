@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -39,7 +39,8 @@ class Reader:
     """The walk through a file.
 
     values: what is known of each tensor so far. real_range: the declared range of real inputs, or None.
-    opset: the version of ONNX's operations. batch: samples in the file's own batch, 1 where it says none.
+    opset: the version of ONNX's operations. batch: samples in the file's own batch, 1 where it says none. own: what reads
+    operations that only this model has.
     """
 
     walk: Walk
@@ -48,6 +49,7 @@ class Reader:
     consumers: dict[str, list[Any]] = field(default_factory=dict)
     opset: int = 18
     batch: int = 1
+    own: Mapping[str, Handler] = field(default_factory=dict)
 
     def line(self, value: Value, node: NodeView) -> Line:
         return self.walk.line(value, node.site)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node that stands for a recurrent layer of a torch module (`toolchain.frontends.brevitas_recurrent`), unrolled.
+"""Brevitas's recurrent layers, as `brevitas_recurrent` describes them, unrolled.
 
 As Brevitas 0.13.4 computes at inference, with Q for a quantiser and every sum and product in between in float32:
 
@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
-from toolchain.frontends.brevitas_recurrent import OPERATION, Described, GateParameters, described
+from toolchain.frontends.brevitas_recurrent import OPERATION, Described, GateParameters
 from toolchain.frontends.exact.functions import RECTIFIER, Curve, Function
 from toolchain.frontends.exact.linear import with_bias
 from toolchain.frontends.exact.recurrent import Apply, Arithmetic, Gate, Lstm, States, Step, stacked, unchanged, unroll
@@ -26,16 +26,23 @@ from toolchain.frontends.exact.requantise import requantise
 from toolchain.frontends.exact.shapes import reshape
 from toolchain.frontends.exact.values import Line, Site, compact, fractions_of
 from toolchain.frontends.exact.walk import MAXIMUM_EXTRA_FRACTION, Walk
-from toolchain.frontends.onnx_nodes.reader import NodeView, Reader, Value, handles, in_file_order
+from toolchain.frontends.onnx_nodes.reader import Handler, NodeView, Reader, Result, Value, in_file_order
 
 #: How far float32 may have rounded the step of a bias, the product of two others.
 _ROUNDING = 2.0**-20
 
 
-@handles(OPERATION)
-def _recurrent(reader: Reader, node: NodeView) -> tuple[Value | None, ...]:
+def readers(layers: Mapping[str, Described]) -> dict[str, Handler]:
+    """What reads the nodes that stand for these layers, by the operation."""
+
+    def read(reader: Reader, node: NodeView) -> Result:
+        return _recurrent(reader, node, layers[str(node.attributes["key"])])
+
+    return {OPERATION: read}
+
+
+def _recurrent(reader: Reader, node: NodeView, layer: Described) -> Result:
     """(all results, the last state, an LSTM's last carried state), None for those that nothing reads."""
-    layer = described(str(node.attributes.get("key")), node.label)
     kind = "QuantLSTM" if layer.function == "lstm" else "QuantRNN"
     where = f"{reader.walk.where}: " if reader.walk.where else ""
     site = Site(layer.name, f"{layer.name!r} ({kind})", f"{where}layer {layer.name!r} ({kind})")
