@@ -36,18 +36,18 @@ def chains(random: np.random.Generator) -> dict[str, tuple[Function, ...]]:
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "batch_norm",
+NAMES = (
+    "batch_norm",
         "falls_and_rises_again",
         "constant_channels",
         "rectified",
         "leaky",
         "rounding_alone",
         "factor_in_the_scale",
-    ],
-)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("width", [5, 12, 20])
 def test_bisection_gives_what_fractions_give(name: str, width: int, random: np.random.Generator) -> None:
     scale = tuple(Fraction(2) ** int(e) for e in random.integers(-8, -3, CHANNELS))
@@ -70,6 +70,21 @@ def test_bisection_gives_what_fractions_give(name: str, width: int, random: np.r
             clipped = [element.minimum + element.maximum + 1 - v for v in clipped]
         assert row == clipped
         assert upward == (direction is not False) or direction is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_are_those_of_fractions(name: str, random: np.random.Generator) -> None:
+    line = Line("x", (CHANNELS,), (Fraction(1, 64),), (Fraction(3, 16),), chains(random)[name])
+    integers = range(-200, 300, 1)
+    found = bisection.float32_values(line, integers, CHANNELS)
+    assert found is not None
+    for channel in range(CHANNELS):
+        for integer, value in list(zip(integers, found[channel].tolist(), strict=True))[::37]:
+            expected = Fraction(integer, 64) + Fraction(3, 16)
+            for function in line.functions:
+                expected = function.value(expected, channel)
+            assert value == expected
+    assert bisection.float32_values(Line("x", (4,), (Fraction(1),)), integers, 4) is None
 
 
 def test_a_half_line_of_its_own_for_each_channel(random: np.random.Generator) -> None:

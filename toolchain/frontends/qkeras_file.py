@@ -56,8 +56,8 @@ def load_file(path: Path, weights: Path | None = None, *, plain: Known | None = 
     builder = tf_keras.Sequential if config["class_name"] == "Sequential" else tf_keras.Model
     try:
         _make_quantisers(config, objects)
-        with _at_most(held + _SPARE_WEIGHTS, f"{path}: describes more weights than {source} holds"):
-            model = builder.from_config(config["config"], custom_objects=objects)
+        most = held + _SPARE_WEIGHTS
+        model = _built(builder, config["config"], objects, most, f"{path}: describes more weights than {source} holds")
     except ToolchainError:
         raise
     except Exception as error:  # any layer's constructor may refuse its arguments in its own way
@@ -66,6 +66,24 @@ def load_file(path: Path, weights: Path | None = None, *, plain: Known | None = 
         ) from None
     load_weights_file(model, source, "the layers of the file", checked=True)
     return model
+
+
+def _built(builder: Any, config: dict[str, Any], objects: dict[str, Any], most: int, message: str) -> Any:
+    """The model, made without translating each layer's Python to graph code first, which takes seconds and nothing needs.
+
+    A layer that decides by tensors cannot be made like that; then it is translated after all.
+    most: elements of weights past which InputError(message) is raised.
+    """
+    from tensorflow.python.autograph.core import ag_ctx
+
+    try:
+        with _at_most(most, message), ag_ctx.ControlStatusCtx(status=ag_ctx.Status.DISABLED):
+            return builder.from_config(config, custom_objects=objects)
+    except ToolchainError:
+        raise
+    except Exception:
+        with _at_most(most, message):
+            return builder.from_config(config, custom_objects=objects)
 
 
 def _make_quantisers(config: dict[str, Any], objects: dict[str, Any]) -> None:

@@ -58,6 +58,16 @@ def reached_by_bisection(
     return [(row, not fall) for row, fall in zip(low.tolist(), falls[:, 0].tolist(), strict=True)]  # type: ignore[misc]
 
 
+def float32_values(line: Line, integers: range, channels: int) -> np.ndarray | None:
+    """The line's real values for consecutive integers, of shape (channels, integers); None as for `reached_by_bisection`."""
+    if not any(isinstance(function, Float32) for function in line.functions):
+        return None
+    start = _floats(line, channels, IntegerType.spanning(integers.start, integers.stop - 1, 0))
+    if start is None:
+        return None
+    return _evaluated(line, start, np.broadcast_to(np.array(integers), (channels, len(integers))))
+
+
 def _floats(line: Line, channels: int, element: IntegerType) -> tuple[np.ndarray, np.ndarray] | None:
     """(scale, offset) of each channel as float64, if what they make of every integer is exact, and so is what comes after.
 

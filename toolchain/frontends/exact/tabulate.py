@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.bisection import float32_values
 from toolchain.frontends.exact.functions import Curve, Float32
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
 from toolchain.frontends.exact.values import Line, Site, compact, power_of_two
@@ -149,6 +150,9 @@ def _finest(values: np.ndarray) -> Fraction:
 
 def _reals(line: Line, first: int, count: int) -> np.ndarray:
     """The exact real value of every integer of the interval, rounded once to float64; (channels or 1, count)."""
+    known = float32_values(line, range(first, first + count), 1 if line.is_uniform else line.channels)
+    if known is not None:
+        return known
     rows = []
     for channel in range(1 if line.is_uniform else line.channels):
         scale, offset = line.spread(line.scale)[channel], line.spread(line.offset)[channel]
