@@ -335,6 +335,12 @@ def test_the_python_interface(digits: Path, tmp_path: Path) -> None:
     assert model.record["accuracy"]["on"] == "calibration samples"
     folder = model.save(tmp_path / "q")
     assert not (folder / "vectors.npz").exists()
+    # Vectors of an earlier result do not stay beside a later one that has none.
+    held_out = Calibration(digits / "train.npz", vectors=digits / "test.npz", weight_bits=6)
+    quantise(digits / "digits.onnx", held_out).save(folder)
+    assert read_model_folder(folder).vectors == folder / "vectors.npz"
+    model.save(folder)
+    assert (read_model_folder(folder).vectors, (folder / "vectors.npz").exists()) == (None, False)
     loaded = load_model(digits / "digits.onnx", calibration=calibration)
     assert loaded.graph.digest == load_model(folder).graph.digest
     assert dict(loaded.quantisation) == read_model_folder(folder).quantisation
