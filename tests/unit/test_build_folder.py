@@ -135,6 +135,15 @@ def test_two_builds_at_once(tmp_path: Path) -> None:
     assert answer.stdout.startswith("another build is running in")
 
 
+def test_a_build_killed_before_it_had_an_identity_resumes(tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    folder.mkdir()
+    (folder / ".lock").touch()
+    (folder / ".build.json.4711").write_text('{"form')
+    with BuildFolder(folder, "m").open():
+        assert json.loads((folder / "build.json").read_text())["model"] == "m"
+
+
 @pytest.mark.parametrize("milliseconds", [150, 400, 700, 1000])
 def test_a_killed_build_resumes(tmp_path: Path, milliseconds: int) -> None:
     """Killed at some point of writing slowly; whatever is there afterwards, a rerun ends with the whole artefact."""

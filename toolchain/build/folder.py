@@ -129,7 +129,10 @@ class BuildFolder:
                     f"output folder {self.path} holds the build of model {found!r}, not of {self.model!r}; "
                     "give --out another folder, or remove this one first"
                 )
-        elif any(entry.name != ".lock" for entry in self.path.iterdir()):
+        # A build that was killed in its first moments may have left its lock and the beginning of the identity.
+        elif any(
+            entry.name != ".lock" and not entry.name.startswith(f".{_IDENTITY}.") for entry in self.path.iterdir()
+        ):
             raise UsageError(
                 f"output folder {self.path} is not empty and was not made by bitwright; give --out a new folder"
             )
