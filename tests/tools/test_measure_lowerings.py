@@ -22,6 +22,7 @@ from toolchain.ir import (
     GraphBuilder,
     Input,
     IntegerType,
+    MaxPool,
     Operation,
     Overflow,
     Pad,
@@ -29,6 +30,7 @@ from toolchain.ir import (
     Requantise,
     Rounding,
     Scale,
+    SumPool,
     TensorType,
     Threshold,
     Transpose,
@@ -212,6 +214,22 @@ def test_convolutions_of_one_channel(
     operation = Conv(random.integers(-4, 5, (*window, 1, outputs)), strides, (1, 1))
     graph = sample_graph(operation, (TensorType((6, 5, 1), IntegerType(True, 8)),))
     assert_equal_to_the_interpreter(device, graph, vectors_for(graph, 16, random))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "pool",
+    [
+        MaxPool((2, 1, 2, 2), (1, 1, 2, 1)),
+        MaxPool((2, 1, 2, 2), (1, 1, 1, 1), (1, 3, 2, 2)),
+        SumPool((2, 1, 2, 3), (1, 1, 2, 1)),
+    ],
+)
+def test_pools_over_more_axes_than_frameworks_have(
+    pool: MaxPool | SumPool, device: str, random: np.random.Generator
+) -> None:
+    graph = sample_graph(pool, (TensorType((3, 2, 4, 5, 2), IntegerType(True, 4)),))
+    assert_equal_to_the_interpreter(device, graph, vectors_for(graph, 5, random))
 
 
 @pytest.mark.parametrize(("operation", "types"), list(samples([Conv])))

@@ -209,6 +209,15 @@ def test_others_stay(place: str, insert: Insert, random: np.random.Generator) ->
     assert absorb_transpose(graph) is graph
 
 
+def test_a_dense_layer_on_each_row_stays() -> None:
+    builder = GraphBuilder("rows")
+    x = builder.add(Input((2, 3, 4), IntegerType(True, 4)), name="x")
+    x = builder.add(Reshape((6, 4)), builder.add(Transpose((2, 0, 1)), x, name="transposed"), name="rows")
+    builder.output(builder.add(Dense(np.arange(8).reshape(4, 2)), x, name="scores"))
+    graph = builder.build()
+    assert absorb_transpose(graph) is graph
+
+
 @pytest.mark.parametrize("number", range(30))
 def test_random_networks(number: int, random: np.random.Generator) -> None:
     graph = random_network(random, 25)

@@ -67,7 +67,7 @@ def _padded_operand(emit: Emitter) -> tuple[str, list[int]]:
     return emit.held(pad.inputs[0], Layout.FIRST), [*(before for before, _ in widths), *(after for _, after in widths)]
 
 
-def _check_axes(emit: Emitter, window: tuple[int, ...], result: TensorType) -> None:
+def _check_axes(emit: Emitter, window: tuple[int, ...]) -> None:
     if len(window) > _MAXIMUM_AXES:
         emit.refuse(
             f"windows in ONNX have up to {_MAXIMUM_AXES} axes, found {window}; reshape the tensor so that axes along which the "
@@ -85,7 +85,7 @@ def conv(emit: Emitter, op: Conv, types: tuple[TensorType, ...], result: TensorT
 
 @lowers(SumPool)
 def sum_pool(emit: Emitter, op: SumPool, types: tuple[TensorType, ...], result: TensorType) -> str:
-    _check_axes(emit, op.window, result)
+    _check_axes(emit, op.window)
     emit.require_exact(prod(op.window) * types[0].element.magnitude, "its partial sums")
     ones = np.ones((result.channels, 1, *op.window), dtype=np.int64)
     one = IntegerType(False, 1, 0, 1, 1)
@@ -106,7 +106,7 @@ def _convolve(
 
 @lowers(MaxPool)
 def max_pool(emit: Emitter, op: MaxPool, types: tuple[TensorType, ...], result: TensorType) -> str:
-    _check_axes(emit, op.window, result)
+    _check_axes(emit, op.window)
     x, pads = _padded_operand(emit)
     return emit.add(
         "MaxPool", [x], result.shape, final=True,
