@@ -67,8 +67,8 @@ def timed(command: Sequence[str], *, sample_s: float = 0.05, timeout_s: float = 
             total = 0
             try:
                 family = [parent, *parent.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
+            except psutil.NoSuchProcess:  # one of them ended while it was being listed
+                continue
             for member in family:
                 try:
                     total += member.memory_info().rss
