@@ -103,14 +103,14 @@ def run() -> Sequence[Row]:
                 )
             graph, images = f"{folder}/{framework}_{FULL}.bitwright", 200
             rate, _ = _last(_INTERPRET.format(graph=graph, images=images))
-            rows.append(Row(f"{label}, CNV, interpreter", rate, "images/s", "bitwright", own, "> 20"))  # type: ignore[arg-type]
+            rows.append(Row(f"{label}, CNV, interpreter", rate, "inferences/s", "bitwright", own, "> 20"))  # type: ignore[arg-type]
             rate, _ = _last(_FRAMEWORK.format(model=files[FULL], images=images))
             peer = "qonnx" if framework == "brevitas" else "qkeras"
-            rows.append(Row(f"{label}, CNV, {peer}", rate, "images/s", peer, version(peer), note="peer"))  # type: ignore[arg-type]
+            rows.append(Row(f"{label}, CNV, {peer}", rate, "inferences/s", peer, version(peer), note="peer"))  # type: ignore[arg-type]
         graph = f"{folder}/tfc.bitwright"
         timed(python(_TFC.format(graph=graph)))
         rate, _ = _last(_INTERPRET.format(graph=graph, images=20_000))
-        rows.append(Row("TFC W2A2's shape, interpreter", rate, "images/s", "bitwright", own, "> 1,000"))  # type: ignore[arg-type]
+        rows.append(Row("TFC W2A2's shape, interpreter", rate, "inferences/s", "bitwright", own, "> 1,000"))  # type: ignore[arg-type]
     _plot(growth)
     return rows
 
