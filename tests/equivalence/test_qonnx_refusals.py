@@ -13,9 +13,10 @@ import pytest
 
 from toolchain.errors import InputError, ToolchainError, UnsupportedModel
 from toolchain.frontends import load_model
+from toolchain.frontends.onnx_nodes.required_attributes import REQUIRED
 
 sys.path.insert(0, str(Path(__file__).parent))
-from onnx_files import GENERAL, Net, TensorProto, check, helper, numpy_helper, onnx, refusal
+from onnx_files import CHANNELS_LAST, GENERAL, Net, TensorProto, check, helper, numpy_helper, onnx, refusal
 
 
 def base() -> Net:
@@ -73,6 +74,11 @@ def oversized_window() -> Net:
 def scales_an_input() -> Net:
     net = base()
     return net.node("MatMul", net.weights((6, 3), np.arange(1, 7)[:, None] / 4), name="fc")
+
+
+def wide_zero_point() -> Net:
+    net = base()
+    return net.node("MatMul", net.weights((6, 3), 0.5, zero=-1e30, name="w"), name="fc")
 
 
 REFUSED: dict[str, tuple[Callable[[], Net], str]] = {
@@ -256,6 +262,10 @@ REFUSED: dict[str, tuple[Callable[[], Net], str]] = {
         "node 'p' (Pad): pads with 0.3, which is not a whole number of steps of the values; pad with 0, or put a quantiser after "
         "the padding",
     ),
+    "pads beyond what a graph may hold": (
+        lambda: image().node("Pad", np.array([0, 0, 1, 0, 0, 0, 2**40, 0]), name="p"),
+        "node 'p' (Pad): widths must lie in 0 to 2147483648, found (1, 1099511627776)",
+    ),
     "interpolation": (
         lambda: image().node("Resize", "", np.array([1, 1, 2, 2.0]), mode="linear", name="r"),
         "node 'r' (Resize): mode is 'linear'; supported: 'nearest'",
@@ -291,6 +301,10 @@ REFUSED: dict[str, tuple[Callable[[], Net], str]] = {
         lambda: base().node("Dropout", "", np.array(True), name="d"),
         "node 'd' (Dropout): is in training mode; export the model for inference",
     ),
+    "weights with a zero point that integers cannot hold": (
+        wide_zero_point,
+        "node 'w' (Quant): has a zero point of 1e+30; supported are magnitudes below 2**32",
+    ),
     "more steps than can be looked at": (
         lambda: base().quant(2.0**-16, 24).quant(0.3e-5, 24, name="wide"),
         "node 'wide' (Quant): rounds to 5250001 steps whose scale is no power of two times that of its input; supported are 262144. "
@@ -320,6 +334,76 @@ def test_an_unknown_operation_is_named_with_those_that_are_known(operation: str,
     assert text.startswith(f"node 'e' ({operation}): this operation is not supported; supported are Abs, Add, ArgMax, ")
     assert text.endswith("(LogSoftmax and Softmax as the end only)")
     assert " Quant, " in text
+
+
+def pooled_nhwc() -> Net:
+    return Net(6, 7, 3).quant(0.25, 5).node("MaxPoolNHWC", kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4, name="n")
+
+
+def averaged() -> Net:
+    return Net(3, 4, 4).quant(1.0, 4).node("QuantAvgPool2d", kernel=2, stride=2, ibits=4, obits=3, signed=1, name="n")
+
+
+def channels_last(kind: str) -> Net:
+    net = Net(6, 7, 3).quant(0.25, 5)
+    net.versions[CHANNELS_LAST] = 18
+    inputs = [net.weights((4, 2, 2, 3), 0.125)] if kind == "Conv" else []
+    more = {"dilations": [1, 1], "group": 1} if kind == "Conv" else {}
+    options = {"kernel_shape": [2, 2], "strides": [1, 1], "pads": [0, 0, 0, 0], **more}
+    net.node(kind, *inputs, domain=CHANNELS_LAST, name="n", **options)
+    return net.quant(0.5, 4)
+
+
+#: Each of qonnx's operations that are read, with every attribute that qonnx lists for it, as node 'n'.
+COMPLETE: dict[tuple[str, str], Callable[[], Net]] = {
+    (GENERAL, "Quant"): lambda: base().quant(0.5, 4, name="n"),
+    (GENERAL, "IntQuant"): lambda: base().node(
+        "IntQuant", *map(np.float32, (0.5, 0, 4)), signed=1, narrow=1, rounding_mode="CEIL", name="n"
+    ),
+    (GENERAL, "Trunc"): lambda: base().node(
+        "Trunc", *map(np.float32, (0.25, 0, 6, 4)), rounding_mode="FLOOR", name="n"
+    ),
+    (GENERAL, "MultiThreshold"): lambda: base().node(
+        "MultiThreshold", [[0.5, 1.0]], out_dtype="UINT2", out_scale=1.0, out_bias=0.0, data_layout="NC", name="n"
+    ),
+    (GENERAL, "MaxPoolNHWC"): pooled_nhwc,
+    (GENERAL, "QuantAvgPool2d"): averaged,
+    (CHANNELS_LAST, "Conv"): lambda: channels_last("Conv"),
+    (CHANNELS_LAST, "MaxPool"): lambda: channels_last("MaxPool"),
+}
+
+
+def test_every_operation_with_required_attributes_is_tried() -> None:
+    assert set(COMPLETE) == set(REQUIRED)
+
+
+@pytest.mark.parametrize("operation", COMPLETE, ids="-".join)
+def test_without_one_attribute_a_node_is_refused_or_executed(operation: tuple[str, str], tmp_path: Path) -> None:
+    """What qonnx can execute without an attribute is exact without it; all else is refused before qonnx sees it."""
+    check(COMPLETE[operation](), tmp_path, samples=40)
+    names = [attribute.name for attribute in find_node(COMPLETE[operation](), "n").attribute]
+    refused = []
+    for name in names:
+        net = COMPLETE[operation]()
+        node = find_node(net, "n")
+        kept = [attribute for attribute in node.attribute if attribute.name != name]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        if name not in REQUIRED[operation]:
+            check(net, tmp_path, samples=40)
+            continue
+        text = refusal(net, tmp_path)
+        allowed = REQUIRED[operation][name]
+        assert text == (
+            f"node 'n' ({operation[1]}): has no attribute {name!r}, without which qonnx cannot execute it; give it ({allowed}), "
+            "or export the model again"
+        )
+        refused.append(name)
+    assert sorted(refused) == sorted(REQUIRED[operation])
+
+
+def find_node(net: Net, name: str) -> Any:
+    return next(node for node in net.nodes if node.name == name)
 
 
 def load(proto: Any, folder: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.errors import InputError, UnsupportedModel
-from toolchain.frontends.exact.values import RealInput, Site
+from toolchain.frontends.exact.values import RealInput, Site, violations_named
 from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.qkeras_file import load_file, load_weights_file
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, call_reader, reader_of
@@ -60,7 +60,9 @@ def import_model(
     bare: dict[tuple[int, ...], Callable[[Any], Any]] = {}
 
     def visit(call: Call, values: list[Value]) -> Value:
-        result = call_reader(walk, call.layer, values, call.site(where))
+        site = call.site(where)
+        with violations_named(site.label):
+            result = call_reader(walk, call.layer, values, site)
         return replace(result, call=call) if isinstance(result, OnHost) and result.call is None else result
 
     def accept(call: Call) -> None:
@@ -111,7 +113,9 @@ def _output(walk: KerasWalk, name: str, layer: Any, value: Value, where: str, na
         raise UnsupportedModel(
             f"{where + ': ' if where else ''}{named} quantises nothing; there is no integer arithmetic in it"
         )
-    walk.output(line, name=name, host_function=function, site=_site(layer, where))
+    site = _site(layer, where)
+    with violations_named(site.label):
+        walk.output(line, name=name, host_function=function, site=site)
 
 
 def _unique(names: Sequence[str]) -> list[str]:

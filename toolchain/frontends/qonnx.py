@@ -25,7 +25,7 @@ import numpy as np
 
 from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends.exact.quantiser import Constant
-from toolchain.frontends.exact.values import Line, RealInput, Site
+from toolchain.frontends.exact.values import Line, RealInput, Site, violations_named
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.imported import ImportedModel
 from toolchain.frontends.onnx_ends import HOST_FUNCTIONS, endings
@@ -36,6 +36,7 @@ from toolchain.frontends.onnx_nodes.onnx_runtime_operators import DOMAIN, OPERAT
 from toolchain.frontends.onnx_nodes.quantisers import QONNX_REFUSALS
 from toolchain.frontends.onnx_nodes.quantize_linear import INTEGER_TYPES
 from toolchain.frontends.onnx_nodes.reader import Handler, NodeView, Reader, Value, file_shape, handlers
+from toolchain.frontends.onnx_nodes.required_attributes import require_attributes
 from toolchain.frontends.qonnx_file import load_onnx
 from toolchain.frontends.qonnx_run import Shape, framework_run, version
 from toolchain.frontends.real_input import InputType
@@ -110,7 +111,8 @@ def import_proto(
             _require_last_axis(host.node, result, opset, site.label)
             if host.is_rounded:
                 walk.notes.append(f"{site.source}: the file rounds its {host.function}; on the host it is not rounded")
-        walk.output(result, name=output.name, host_function=host.function if host else "", site=site)
+        with violations_named(site.label):
+            walk.output(result, name=output.name, host_function=host.function if host else "", site=site)
         finals[output.name] = tensor
     shapes: dict[str, Shape] = {
         name: value.values.shape if isinstance(value, Constant) else (None, *file_shape(value))
@@ -144,9 +146,11 @@ def _read(reader: Reader, node: Any, where: str) -> None:
         raise UnsupportedModel(
             f"{site.label}: this operation is not supported; supported are {known} ({ends} as the end only)"
         )
+    require_attributes(node.domain, view)
     is_channels_last = node.domain == CHANNELS_LAST_DOMAIN
     try:
-        results = read_channels_last(reader, view) if is_channels_last else handler(reader, view)
+        with violations_named(site.label):
+            results = read_channels_last(reader, view) if is_channels_last else handler(reader, view)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A damaged file may hold any attributes and operands; the functions that read them expect those of the operation.
         raise InputError(

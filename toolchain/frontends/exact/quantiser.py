@@ -97,6 +97,10 @@ def quantised_constant(
         raise UnsupportedModel(
             f"{label}: its zero points must be whole numbers, found {zero_point.reshape(-1)[:8].tolist()}"
         )
+    if (np.abs(zero_point) >= 2.0**MAXIMUM_BITS).any():
+        raise UnsupportedModel(
+            f"{label}: has a zero point of {np.abs(zero_point).max():g}; supported are magnitudes below 2**{MAXIMUM_BITS}"
+        )
     try:
         np.broadcast_shapes(values.shape, scale.shape, zero_point.shape)
         if scale.size == 1:

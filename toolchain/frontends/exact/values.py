@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from toolchain.errors import UnsupportedModel
+from toolchain.errors import SpecViolation, UnsupportedModel
 from toolchain.frontends.exact.functions import Function
 from toolchain.ir import Operation
 
@@ -34,6 +35,18 @@ class Site:
     def inner(self, part: str) -> Site:
         """A step within the layer."""
         return Site(f"{self.name}/{part}", self.source, self.label)
+
+
+@contextmanager
+def violations_named(label: str) -> Iterator[None]:
+    """Meanwhile, what breaks a rule of the integer graph is reported with `label` before it.
+
+    Operations check themselves where they are made, and know nothing of the user's model.
+    """
+    try:
+        yield
+    except SpecViolation as error:
+        raise SpecViolation(f"{label}: {error}") from error
 
 
 def fractions_of(values: np.ndarray | Sequence[float]) -> list[Fraction]:

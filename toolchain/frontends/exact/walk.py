@@ -14,7 +14,17 @@ from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.frontends.exact.functions import Affine, Clip, Float32, Leaky
 from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Quantiser
 from toolchain.frontends.exact.ties import Ties
-from toolchain.frontends.exact.values import ONE, ZERO, Line, RealInput, Site, common_step, compact, power_of_two
+from toolchain.frontends.exact.values import (
+    ONE,
+    ZERO,
+    Line,
+    RealInput,
+    Site,
+    common_step,
+    compact,
+    power_of_two,
+    violations_named,
+)
 from toolchain.frontends.real_input import InputType, declared_type, narrowed
 from toolchain.frontends.thresholds import round_exactly
 from toolchain.ir import (
@@ -51,6 +61,7 @@ class Walk:
     """
 
     def __init__(self, name: str, framework: str, where: str = "") -> None:
+        self.name = name
         self.builder = GraphBuilder(name, {"framework": framework})
         self.where = where
         self.notes: list[str] = []
@@ -327,7 +338,8 @@ class Walk:
 
     def finish(self) -> Graph:
         """The checked graph, with what is known about exactness in its metadata."""
-        graph = self.builder.build()
+        with violations_named(self.where or f"model {self.name!r}"):
+            graph = self.builder.build()
         extra = {} if self.sums_exact is None else {"framework_sums_exact": "yes" if self.sums_exact else "no"}
         if self.notes:
             extra["approximations"] = "\n".join(self.notes)
