@@ -107,24 +107,30 @@ class ReduceContract:
 class PadContract:
     """Every step makes an output beat: of the border by itself, else from an input beat; two wait at most.
 
-    beats: of a row and of its left border, inner part and right border; rows likewise.
+    beats: of a row and of its left border, inner part and right border; rows likewise. hold: two input beats can be held,
+    and the first step of a frame needs one.
     """
 
-    def __init__(self, rows: tuple[int, int, int], beats: tuple[int, int, int]) -> None:
-        self.rows, self.beats = rows, beats
-        self.step = self.waiting = 0
+    def __init__(self, rows: tuple[int, int, int], beats: tuple[int, int, int], hold: bool = False) -> None:
+        self.rows, self.beats, self.hold = rows, beats, hold
+        self.step = self.waiting = self.held = 0
 
     def _border(self) -> bool:
         row, beat = divmod(self.step, sum(self.beats))
         return not (0 <= row - self.rows[0] < self.rows[1] and 0 <= beat - self.beats[0] < self.beats[1])
 
     def ready(self) -> bool:
-        return self.waiting < 2 and not self._border()
+        return self.held < 2 if self.hold else self.waiting < 2 and not self._border()
 
     def valid(self) -> bool:
         return self.waiting > 0
 
     def tick(self, accepted: bool, taken: bool) -> None:
-        made = accepted or (self.waiting < 2 and self._border())
+        border, room = self._border(), self.waiting < 2
+        if self.hold:
+            made = room and (self.held > 0 or (border and self.step > 0))
+            self.held += accepted - (made and not border)
+        else:
+            made = accepted or (room and border)
         self.waiting += made - taken
         self.step = (self.step + made) % (sum(self.rows) * sum(self.beats))

@@ -17,7 +17,7 @@ from rtl_tests.common.contract import Contract
 from rtl_tests.common.simulate import main, run_bench
 from rtl_tests.common.timing_check import check_timing
 from rtl_tests.common.window_contract import PadContract
-from toolchain.backends.rtl.streaming.window_timing import PadTiming
+from toolchain.backends.rtl.streaming.window_timing import pad_timing
 
 BENCH = "rtl_tests.pad.test_pad"
 
@@ -30,6 +30,7 @@ def case(
     *,
     width: int = 8,
     value: int = 0,
+    hold: bool = False,
 ) -> Case:
     """image: height, width, channels, SIMD. rows, columns: of border before and after. width: bits of an element."""
     height, across, channels, simd = image
@@ -38,7 +39,8 @@ def case(
     border = pack([value] * simd, width)
     out_across = columns[0] + across + columns[1]
     # The border up to the first pixel comes by itself, before and behind every frame.
-    ahead = [border] * ((rows[0] * out_across + columns[0]) * beats)
+    before_frame = (rows[0] * out_across + columns[0]) * beats
+    ahead = [] if hold else [border] * before_frame
 
     def expected(words: Sequence[int]) -> list[int]:
         image_rows = [list(words[y * across * beats :][: across * beats]) for y in range(height)]
@@ -48,7 +50,8 @@ def case(
         return frame[len(ahead) :] + ahead
 
     def contract() -> Contract:
-        started = PadContract((rows[0], height, rows[1]), (columns[0] * beats, across * beats, columns[1] * beats))
+        row_beats = (columns[0] * beats, across * beats, columns[1] * beats)
+        started = PadContract((rows[0], height, rows[1]), row_beats, hold)
         # The bench looks from the second cycle behind a reset on, and the border does not wait for it.
         started.tick(accepted=False, taken=False)
         return started
@@ -67,13 +70,14 @@ def case(
             "LEFT": columns[0],
             "RIGHT": columns[1],
             "VALUE": value,
+            "HOLD": int(hold),
         },
         input_bits=bits,
         output_bits=bits,
         frame=lambda random: [random.getrandbits(bits) for _ in range(height * across * beats)],
         expected=expected,
         contract=contract,
-        first_output=1,
+        first_output=1 + hold,
         interval=(rows[0] + height + rows[1]) * out_across * beats,
         ahead=ahead,
     )
@@ -90,6 +94,10 @@ CASES = [
     case("nothing", (2, 3, 2, 1), (0, 0), (0, 0)),
     case("one_pixel", (1, 1, 1, 1), (1, 2), (3, 1), width=70, value=-(1 << 62)),
     case("no_border", (1, 1, 1, 1), (0, 0), (0, 0)),
+    case("held", (3, 4, 4, 2), (1, 1), (2, 1), value=5, hold=True),
+    case("held_above", (2, 2, 1, 1), (1, 0), (0, 0), hold=True),
+    case("held_behind", (2, 3, 1, 1), (0, 1), (0, 2), hold=True),
+    case("held_pixel", (1, 1, 1, 1), (0, 0), (0, 0), hold=True),
 ]
 
 
@@ -114,8 +122,10 @@ def test_timing(attempt: int) -> None:
     """Any border, any pauses: the toolchain predicts both handshake outputs in every cycle."""
     random = Random(seed_of("pad", "timing", attempt))
     rows, beats = ((random.randint(0, 3), random.randint(1, 4), random.randint(0, 3)) for _ in range(2))
-    for idle, stall in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.6), (0.3, 0.3)):
-        check_timing(PadTiming(rows, beats), PadContract(rows, beats), random, idle, stall, 600)
+    for hold in (False, True):
+        for idle, stall in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.6), (0.3, 0.3)):
+            timing = pad_timing(rows, beats, hold=hold)
+            check_timing(timing, PadContract(rows, beats, hold), random, idle, stall, 600)
 
 
 if __name__ == "__main__":

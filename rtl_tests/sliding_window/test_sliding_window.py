@@ -17,7 +17,8 @@ from rtl_tests.common.simulate import main, run_bench
 from rtl_tests.common.timing_check import check_timing
 from rtl_tests.common.window_contract import Geometry, SlidingWindowContract
 from toolchain.backends.rtl.streaming.schedule import Schedule
-from toolchain.backends.rtl.streaming.window_timing import SlidingWindowTiming, Windows, sliding_window_beats
+from toolchain.backends.rtl.streaming.timing import line
+from toolchain.backends.rtl.streaming.window_timing import Windows, sliding_window_beats, sliding_window_timing
 
 BENCH = "rtl_tests.sliding_window.test_sliding_window"
 
@@ -139,7 +140,7 @@ def test_timing(attempt: int) -> None:
     least, enough = geometry.span, sliding_window_beats(windows)
     for buffer_beats in (least, enough, least + random.randint(0, 3 * geometry.frame)):
         check_timing(
-            SlidingWindowTiming(windows, buffer_beats),
+            sliding_window_timing(windows, buffer_beats),
             SlidingWindowContract(geometry, buffer_beats),
             random,
             idle=random.choice((0.0, 0.5)),
@@ -155,7 +156,7 @@ def test_enough_and_one_less(attempt: int) -> None:
     beats = [windows.frame_beats, windows.output_beats]
 
     def interval(buffer_beats: int) -> float:
-        state = Schedule([SlidingWindowTiming(windows, buffer_beats)], beats).steady_state()
+        state = Schedule(line((sliding_window_timing(windows, buffer_beats),), beats)).steady_state()
         return state.cycles / state.frames
 
     enough = sliding_window_beats(windows)

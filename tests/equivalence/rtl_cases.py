@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tests.equivalence.rtl_bundle import Member
+from toolchain.backends.rtl.streaming import why_unsupported
 from toolchain.backends.rtl.streaming.kernels import kernels
 from toolchain.ir import (
     AddBias,
@@ -18,15 +19,21 @@ from toolchain.ir import (
     GraphBuilder,
     Input,
     IntegerType,
+    Node,
+    Operation,
     Overflow,
     Relu,
     Requantise,
     Reshape,
     Rounding,
+    TensorType,
     Threshold,
     operations,
 )
-from toolchain.passes.choose_folding import Folding, StageFolding, divisors
+from toolchain.passes.choose_folding import Folding, StageFolding
+from toolchain.passes.folding_model import options
+from toolchain.passes.group_stages import Stage
+from toolchain.target import Target
 
 #: What the backend declares to compute; tests/unit/test_ir_refusals.py shows that it refuses everything else.
 SUPPORTED = (Input, Reshape, *kernels())
@@ -47,27 +54,28 @@ def sample_members() -> Iterator[Member]:
                 else:
                     source = builder.add(Input(types[0].shape, types[0].element), name=f"s{number}_input")
                     builder.output(builder.add(sample, source, name=f"s{number}_{kind}"))
+                graph = builder.build()
+                if refused(graph):
+                    continue
                 stages = {} if isinstance(sample, Input | Reshape) else {f"s{number}_{kind}": StageFolding(simd, pe)}
-                yield Member(name, builder.build(), Folding(0, stages))
+                yield Member(name, graph, Folding(0, stages))
                 number += 1
 
 
-def _foldings(sample: object, types: tuple) -> Iterator[tuple[str, int, int]]:
+def refused(graph: Graph) -> list[str]:
+    """Why the backend refuses a graph; the refusals have tests of their own."""
+    return [reason for node in graph if (reason := why_unsupported(node, graph, Target()))]
+
+
+def _foldings(sample: Operation, types: tuple[TensorType, ...]) -> Iterator[tuple[str, int, int]]:
+    """The narrowest, the widest and some between, of all that the operation can have."""
     if isinstance(sample, Input | Reshape):
         yield "whole", 1, 1
         return
-    inputs = divisors(types[0].channels)
-    if isinstance(sample, Dense):
-        outputs = divisors(sample.weights.shape[1])
-        pairs = [(inputs[0], outputs[0]), (inputs[-1], outputs[-1]), (inputs[0], outputs[-1]), (inputs[-1], outputs[0])]
-        pairs.append((inputs[len(inputs) // 2], outputs[len(outputs) // 2]))
-    elif isinstance(sample, ArgMax):
-        pairs = [(lanes, 1) for lanes in inputs]
-    elif isinstance(sample, Threshold | AddBias):
-        pairs = [(lanes, lanes) for lanes in inputs]
-    else:
-        pairs = [(inputs[0], inputs[0]), (inputs[-1], inputs[-1])]
-    for simd, pe in dict.fromkeys(pairs):
+    stage = Stage((Node("sample", sample, ()),), ("x",) * len(types), types, sample.infer(*types))
+    every = sorted({(option.simd, option.pe) for option in options(stage)})
+    mixed = [min(every, key=lambda pair: (pair[0], -pair[1])), max(every, key=lambda pair: (pair[0], -pair[1]))]
+    for simd, pe in dict.fromkeys([every[0], every[-1], *mixed, every[len(every) // 2]]):
         yield f"{simd}x{pe}", simd, pe
 
 

@@ -92,14 +92,14 @@ def test_passes_refuse(operation: Operation, types: tuple[TensorType, ...]) -> N
         lambda: choose_folding(graph, 1 << 20),
         lambda: check_folding(graph, Folding(64, {})),
     ]
-    if isinstance(operation, (*FOLDABLE, Reshape)):
+    if isinstance(operation, (*FOLDABLE, Reshape)) and len(types) == 1:
         assert passes[0]() is not None
         return
-    linear = len(types) == 1
-    for run in passes if linear else [*passes, lambda: default_cycles_per_frame(graph)]:
+    for run in [*passes, lambda: default_cycles_per_frame(graph)]:
         with pytest.raises(UnsupportedModel) as caught:
             run()
-        assert f"y ({operation.kind} from the layer): " in str(caught.value)
+        if len(types) == 1:
+            assert f"y ({operation.kind} from the layer): " in str(caught.value)
 
 
 @pytest.mark.parametrize(("operation", "types"), list(samples()))
@@ -151,16 +151,16 @@ def branched() -> Graph:
 @pytest.mark.parametrize(
     ("graph", "nodes"),
     [
-        (several_inputs(), ["b (input)", "sum (add)"]),
+        (several_inputs(), ["b (input)"]),
         (several_outputs(), ["left (dense)", "right (relu)"]),
-        (branched(), ["x (input)", "unused (constant)", "c (constant)", "joined (concatenate)"]),
+        (branched(), ["unused (constant)"]),
     ],
-    ids=["inputs", "outputs", "branches"],
+    ids=["inputs", "outputs", "unused"],
 )
-def test_networks_that_are_not_a_line(graph: Graph, nodes: list[str]) -> None:
+def test_networks_whose_ends_cannot_be_built(graph: Graph, nodes: list[str]) -> None:
     with pytest.raises(UnsupportedModel) as caught:
         make_plan("rtl", graph, Target())
-    assert [line.strip().split(": ")[0] for line in str(caught.value).splitlines()[1:]] == nodes
+    assert set(nodes) <= {line.strip().split(": ")[0] for line in str(caught.value).splitlines()[1:]}
     with pytest.raises(UnsupportedModel) as caught:
         default_cycles_per_frame(graph)
     assert [line.strip().split(": ")[0] for line in str(caught.value).splitlines()[1:]] == nodes

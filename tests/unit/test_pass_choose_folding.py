@@ -8,9 +8,25 @@ import itertools
 import numpy as np
 import pytest
 
-import toolchain.passes.choose_folding as choose_folding_module
 from toolchain.errors import UnsupportedModel, UsageError
-from toolchain.ir import AddBias, ArgMax, Dense, Graph, GraphBuilder, Input, IntegerType, Relu, Requantise, Reshape
+from toolchain.ir import (
+    Add,
+    AddBias,
+    ArgMax,
+    Conv,
+    Dense,
+    Graph,
+    GraphBuilder,
+    Input,
+    IntegerType,
+    MaxPool,
+    Overflow,
+    Pad,
+    Relu,
+    Requantise,
+    Reshape,
+    SumPool,
+)
 from toolchain.passes.choose_folding import (
     Folding,
     StageFolding,
@@ -21,6 +37,7 @@ from toolchain.passes.choose_folding import (
     divisors,
     multipliers,
 )
+from toolchain.passes.folding_model import converter_logic, logic, options
 from toolchain.passes.group_stages import group_stages
 
 
@@ -75,17 +92,19 @@ def test_no_folding_is_cheaper(sizes: tuple[int, ...], limit: int) -> None:
     def cost(options: tuple[StageFolding, ...]) -> tuple[int, int, int]:
         pairs = list(zip(stages, options, strict=True))
         converters = sum(
-            choose_folding_module._converter_logic(stage, before.pe, option.simd)
+            converter_logic(stage.input_type.element.width, before.pe, option.simd)
             for (_, before), (stage, option) in itertools.pairwise(pairs)
         )
-        logic = sum(choose_folding_module._logic(stage, option) for stage, option in pairs)
+        own = sum(logic(stage, option) for stage, option in pairs)
         return (
             sum(multipliers(stage, option) for stage, option in pairs),
-            logic + converters,
+            own + converters,
             sum(cycles(stage, option) for stage, option in pairs),
         )
 
-    every = itertools.product(*(choose_folding_module._options(stage, limit) for stage in stages))
+    every = itertools.product(
+        *([option for option in options(stage) if cycles(stage, option) <= limit] for stage in stages)
+    )
     chosen = tuple(choose_folding(graph, limit).stages.values())
     assert cost(chosen) == min(cost(options) for options in every)
 
@@ -157,7 +176,7 @@ def test_element_wise_stages_have_one_width() -> None:
     folding = choose_folding(graph, 16)
     stages = {**folding.stages, "relu0": StageFolding(1, 2)}
     with pytest.raises(
-        UsageError, match=r"relu0 .*works element by element, so simd and pe must be equal; found 1 and 2"
+        UsageError, match=r"relu0 .*its beats are as wide on both sides, so simd and pe must be equal; found 1 and 2"
     ):
         check_folding(graph, Folding(16, stages))
 
@@ -177,8 +196,8 @@ def test_stages_absorb_bias_and_reshape() -> None:
     assert stages[1].bias is None
 
 
-def test_a_network_that_is_not_one_line_is_refused_with_all_reasons() -> None:
-    builder = GraphBuilder("fork")
+def test_ends_that_cannot_be_built_are_refused_with_all_reasons() -> None:
+    builder = GraphBuilder("ends")
     x = builder.add(Input((4,), IntegerType(False, 4)), name="x")
     y = builder.add(Input((4,), IntegerType(False, 4)), name="y")
     a = builder.add(Relu(), x, name="a")
@@ -188,10 +207,62 @@ def test_a_network_that_is_not_one_line_is_refused_with_all_reasons() -> None:
     with pytest.raises(UnsupportedModel) as error:
         group_stages(builder.build())
     assert str(error.value).splitlines() == [
-        "the network is not one line of layers:",
-        "  x (input): its result is used 2 times; this backend takes networks in which every result is used once",
+        "the network cannot be built as connected stages:",
         "  y (input): the network must have one input; found 2",
         "  a (relu): the network must have one output; found 2 (one, two)",
         "  b (relu): its result is not used; remove the node",
         "  c (relu): the network must have one output; found 2 (one, two)",
     ]
+
+
+def residual() -> Graph:
+    """A convolution between two that is passed by, with different widths on both sides."""
+    builder = GraphBuilder("residual")
+    x = builder.add(Input((6, 6, 4), IntegerType(True, 4)), name="x")
+    first = builder.add(Conv(np.ones((1, 1, 4, 8), np.int64), (1, 1), (1, 1)), x, name="first")
+    first = builder.add(Requantise(IntegerType(True, 4), overflow=Overflow.SATURATE), first, name="first_act")
+    inner = builder.add(Pad(((1, 1), (1, 1), (0, 0))), first, name="pad")
+    inner = builder.add(Conv(np.ones((3, 3, 8, 8), np.int64), (1, 1), (1, 1)), inner, name="inner")
+    inner = builder.add(Requantise(IntegerType(True, 4), overflow=Overflow.SATURATE), inner, name="inner_act")
+    joined = builder.add(Add(), inner, first, name="join")
+    flat = builder.add(Reshape((288,)), joined, name="flat")
+    builder.output(builder.add(Dense(np.ones((288, 3), np.int64)), flat, name="fc"))
+    return builder.build()
+
+
+def test_stages_of_a_network_with_branches() -> None:
+    stages = {stage.name: stage for stage in group_stages(residual())}
+    assert stages["join"].sources == ("inner_act", "first_act")
+    assert stages["fc"].sources == ("join",)
+    assert (stages["fc"].input_type.shape, stages["join"].output_type.shape) == ((288,), (6, 6, 8))
+
+
+@pytest.mark.parametrize("limit", [1296, 2592, 5184, 20736])
+def test_branches_keep_the_pace_with_the_fewest_multipliers(limit: int) -> None:
+    graph = residual()
+    folding = check_folding(graph, choose_folding(graph, limit))
+    assert folding == choose_folding(graph, limit)
+    for stage in group_stages(graph):
+        option = folding.stages[stage.name]
+        fewest = min(multipliers(stage, other) for other in options(stage) if cycles(stage, other) <= limit)
+        assert cycles(stage, option) <= limit
+        assert multipliers(stage, option) == fewest
+
+
+def test_cycles_of_convolutions_and_pools() -> None:
+    builder = GraphBuilder("cycles")
+    x = builder.add(Input((9, 7, 4), IntegerType(False, 4)), name="x")
+    conv = builder.add(Conv(np.ones((3, 2, 4, 6), np.int64), (2, 1), (1, 1)), x, name="conv")
+    pool = builder.add(MaxPool((2, 2), (2, 2)), conv, name="pool")
+    builder.output(builder.add(SumPool((2, 3), (1, 1)), pool, name="whole"))
+    stages = {stage.name: stage for stage in group_stages(builder.build())}
+    # 4 x 6 windows of 24 elements for 6 outputs; 2 x 3 windows of 4 pixels of 6 channels; all 6 pixels once.
+    assert cycles(stages["conv"], StageFolding(2, 3)) == 24 * 12 * 2
+    assert cycles(stages["pool"], StageFolding(3, 3)) == 6 * 4 * 2
+    assert cycles(stages["whole"], StageFolding(2, 2)) == 6 * 3
+    # A stride that skips pixels: they have to come in all the same.
+    builder = GraphBuilder("skipping")
+    x = builder.add(Input((9, 9, 1), IntegerType(False, 4)), name="x")
+    builder.output(builder.add(Conv(np.ones((1, 1, 1, 2), np.int64), (4, 4), (1, 1)), x, name="conv"))
+    (stage,) = group_stages(builder.build())
+    assert cycles(stage, StageFolding(1, 1)) == 81

@@ -3,25 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import lcm
 
 from toolchain.errors import UnsupportedModel, UsageError
-from toolchain.ir import AddBias, ArgMax, Dense, Graph, Operation, Relu, Requantise, Threshold
+from toolchain.ir import Graph
+from toolchain.passes.folding_model import (
+    FOLDABLE,
+    StageFolding,
+    converter_logic,
+    cycles,
+    divisors,
+    fewest_cycles,
+    lanes,
+    logic,
+    multipliers,
+    options,
+)
 from toolchain.passes.group_stages import Stage, group_stages
 
-#: Operations whose stages work element by element: a beat goes in, a beat of as many elements comes out.
-_ELEMENTWISE: tuple[type[Operation], ...] = (AddBias, Relu, Requantise, Threshold)
-FOLDABLE: tuple[type[Operation], ...] = (Dense, ArgMax, *_ELEMENTWISE)
+__all__ = [
+    "FOLDABLE",
+    "Folding",
+    "StageFolding",
+    "check_folding",
+    "choose_folding",
+    "cycles",
+    "default_cycles_per_frame",
+    "divisors",
+    "multipliers",
+]
 
+#: Rounds over all chains after which a choice counts as final; it hardly ever takes more than three.
+_MOST_ROUNDS = 8
 
-@dataclass(frozen=True)
-class StageFolding:
-    """simd: elements of an input beat; pe: elements of an output beat."""
-
-    simd: int
-    pe: int
+#: (multipliers, logic with converters, cycles summed over stages): the first counts before the second, and so on.
+_Cost = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -35,41 +52,103 @@ class Folding:
 def default_cycles_per_frame(graph: Graph) -> int:
     """As many cycles as the largest tensor between two stages has elements, so that streams of one element a cycle keep up.
 
-    A 64-32-32-10 network gets 64.
+    A 64-32-32-10 network gets 64. More where a stage cannot be that fast, however wide it is.
     """
-    stages = group_stages(graph)
-    sizes = [tensor.size for stage in stages for tensor in (stage.input_type, stage.output_type)]
-    return max([graph.types[graph.inputs[0].name].size, *sizes])
+    stages = _foldable_stages(graph)
+    sizes = [tensor.size for stage in stages for tensor in (*stage.input_types, stage.output_type)]
+    return max([graph.types[graph.inputs[0].name].size, *sizes, fewest_cycles(stages)])
 
 
 def choose_folding(graph: Graph, cycles_per_frame: int) -> Folding:
     """The folding with the fewest multipliers in which no stage needs more than `cycles_per_frame` cycles a frame.
 
-    Among those, the one with the least logic for comparators, lanes and width converters (see `_logic`), which prefers
-    beats as wide as the neighbour's; then the one with the fewest cycles summed over the stages.
+    Among those, the one with the least logic for comparators, lanes and width converters (see `folding_model.logic`), which
+    prefers beats as wide as the neighbour's; then the one with the fewest cycles summed over the stages. In a network
+    without branches it is the best of all; with branches, each chain of stages between them is the best for the lanes chosen
+    around it.
     Raises UsageError where no folding is fast enough, naming the stage and the fewest cycles it can take; UnsupportedModel
     for operations that cannot be folded.
     """
     if type(cycles_per_frame) is not int or cycles_per_frame < 1:
         raise UsageError(f"cycles_per_frame must be a whole number of at least 1, found {cycles_per_frame!r}")
-    # Dynamic programming along the line: for every width of a stage's output beat, the cheapest way to get there.
-    best: dict[int, tuple[tuple[int, int, int], tuple[StageFolding, ...]]] | None = None
     stages = _foldable_stages(graph)
+    candidates = {stage.name: _options(stage, cycles_per_frame) for stage in stages}
+    chosen: dict[str, StageFolding] = {}
+    chains = _chains(stages)
+    readers = _readers(stages)
+    for _ in range(_MOST_ROUNDS):
+        before = dict(chosen)
+        for chain in chains:
+            chosen.update(_best_chain(chain, candidates, chosen, readers))
+        if chosen == before or len(chains) == 1:
+            break
+    return Folding(cycles_per_frame, {stage.name: chosen[stage.name] for stage in stages})
+
+
+def _readers(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
+    """The stages that take a stage's result, once for each operand."""
+    readers: dict[str, list[Stage]] = {stage.name: [] for stage in stages}
     for stage in stages:
-        reached: dict[int, tuple[tuple[int, int, int], tuple[StageFolding, ...]]] = {}
-        for option in _options(stage, cycles_per_frame):
-            own = (multipliers(stage, option), _logic(stage, option), cycles(stage, option))
-            for lanes, (cost, chosen) in (best or {option.simd: ((0, 0, 0), ())}).items():
-                total = (
-                    cost[0] + own[0],
-                    cost[1] + own[1] + _converter_logic(stage, lanes, option.simd),
-                    cost[2] + own[2],
+        for source in stage.sources:
+            readers.setdefault(source, []).append(stage)
+    return readers
+
+
+def _chains(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """The stages cut into lines: within one, each stage's result is the next one's only operand and is used nowhere else."""
+    readers = _readers(stages)
+    chains: list[list[Stage]] = []
+    for stage in stages:
+        last = next((chain for chain in chains if [chain[-1].name] == list(stage.sources)), None)
+        if last is not None and len(readers[last[-1].name]) == 1:
+            last.append(stage)
+        else:
+            chains.append([stage])
+    return chains
+
+
+def _best_chain(
+    chain: Sequence[Stage],
+    candidates: Mapping[str, Sequence[StageFolding]],
+    chosen: Mapping[str, StageFolding],
+    readers: Mapping[str, Sequence[Stage]],
+) -> dict[str, StageFolding]:
+    """The best foldings of a chain; what is chosen around it counts by the converters that it needs.
+
+    Dynamic programming along the chain: for every width of a stage's output beat, the cheapest way to get there.
+    """
+    best: dict[int, tuple[_Cost, tuple[StageFolding, ...]]] = {}
+    for place, stage in enumerate(chain):
+        reached: dict[int, tuple[_Cost, tuple[StageFolding, ...]]] = {}
+        for option in candidates[stage.name]:
+            own = (multipliers(stage, option), logic(stage, option), cycles(stage, option))
+            if place:
+                ways: Iterable[tuple[int, tuple[_Cost, tuple[StageFolding, ...]]]] = best.items()
+            else:
+                around = sum(
+                    converter_logic(tensor.element.width, chosen[source].pe, option.simd)
+                    for source, tensor in zip(stage.sources, stage.input_types, strict=True)
+                    if source in chosen
                 )
+                ways = [(option.simd, ((0, around, 0), ()))]
+            if place == len(chain) - 1:
+                own = (own[0], own[1] + _behind(stage, option, chosen, readers[stage.name]), own[2])
+            for found, (cost, before) in ways:
+                converter = converter_logic(stage.input_type.element.width, found, option.simd)
+                total = (cost[0] + own[0], cost[1] + own[1] + converter, cost[2] + own[2])
                 if option.pe not in reached or total < reached[option.pe][0]:
-                    reached[option.pe] = (total, (*chosen, option))
+                    reached[option.pe] = (total, (*before, option))
         best = reached
-    chosen = min(best.values(), key=lambda entry: (entry[0], [(s.simd, s.pe) for s in entry[1]]))[1] if best else ()
-    return Folding(cycles_per_frame, {stage.name: option for stage, option in zip(stages, chosen, strict=True)})
+    picked = min(best.values(), key=lambda entry: (entry[0], [(option.simd, option.pe) for option in entry[1]]))[1]
+    return {stage.name: option for stage, option in zip(chain, picked, strict=True)}
+
+
+def _behind(stage: Stage, option: StageFolding, chosen: Mapping[str, StageFolding], readers: Sequence[Stage]) -> int:
+    """Logic of the converters between a stage and those behind it whose folding is chosen."""
+    width = stage.output_type.element.width
+    return sum(
+        converter_logic(width, option.pe, chosen[reader.name].simd) for reader in readers if reader.name in chosen
+    )
 
 
 def _foldable_stages(graph: Graph) -> tuple[Stage, ...]:
@@ -99,71 +178,31 @@ def check_folding(graph: Graph, folding: Folding) -> Folding:
     for name, stage in stages.items():
         if name not in folding.stages:
             raise UsageError(f"{stage}: folding has no entry for this stage; it needs simd and pe")
-        option = folding.stages[name]
-        for label, value, size in (
-            ("simd", option.simd, stage.input_type.channels),
-            ("pe", option.pe, stage.output_type.channels),
+        option, allowed = folding.stages[name], lanes(stage)
+        for label, value, values, reason in (
+            ("simd", option.simd, allowed.simd, allowed.simd_why),
+            ("pe", option.pe, allowed.pe, allowed.pe_why),
         ):
-            if value not in divisors(size):
+            if value not in values:
                 raise UsageError(
-                    f"{stage}: {label} must divide its {size} {'input' if label == 'simd' else 'output'} channels; "
-                    f"found {value}. Use {label} in {{{', '.join(map(str, divisors(size)))}}}"
+                    f"{stage}: {label} must divide {reason}; found {value}. Use {label} in "
+                    f"{{{', '.join(map(str, values))}}}"
                 )
-        if not isinstance(stage.operation, Dense | ArgMax) and option.simd != option.pe:
+        if allowed.equal and option.simd != option.pe:
             raise UsageError(
-                f"{stage}: works element by element, so simd and pe must be equal; found {option.simd} and {option.pe}"
+                f"{stage}: its beats are as wide on both sides, so simd and pe must be equal; found {option.simd} and "
+                f"{option.pe}"
             )
-        if isinstance(stage.operation, ArgMax) and option.pe != 1:
-            raise UsageError(f"{stage}: gives one index a vector, so pe must be 1; found {option.pe}")
     return folding
 
 
-def divisors(number: int) -> list[int]:
-    """All positive divisors, ascending."""
-    small = [n for n in range(1, int(number**0.5) + 1) if number % n == 0]
-    return small + [number // n for n in reversed(small) if n * n != number]
-
-
-def multipliers(stage: Stage, option: StageFolding) -> int:
-    """Multipliers of a stage."""
-    return option.simd * option.pe if isinstance(stage.operation, Dense) else 0
-
-
-def cycles(stage: Stage, option: StageFolding) -> int:
-    """Cycles a frame that a stage needs."""
-    beats = stage.input_type.channels // option.simd
-    groups = stage.output_type.channels // option.pe if isinstance(stage.operation, Dense) else 1
-    return stage.vectors * beats * groups
-
-
-def _options(stage: Stage, limit: int) -> Iterable[StageFolding]:
-    inputs, outputs = divisors(stage.input_type.channels), divisors(stage.output_type.channels)
-    if isinstance(stage.operation, Dense):
-        options = [StageFolding(simd, pe) for simd in inputs for pe in outputs]
-    elif isinstance(stage.operation, ArgMax):
-        options = [StageFolding(simd, 1) for simd in inputs]
-    else:
-        options = [StageFolding(lanes, lanes) for lanes in inputs]
-    fitting = [option for option in options if cycles(stage, option) <= limit]
+def _options(stage: Stage, limit: int) -> list[StageFolding]:
+    every = options(stage)
+    fitting = [option for option in every if cycles(stage, option) <= limit]
     if not fitting:
-        fewest = min(cycles(stage, option) for option in options)
+        fewest = fewest_cycles([stage])
         raise UsageError(
             f"{stage}: cannot take a frame every {limit} cycles: it has {stage.vectors} vectors a frame and takes at least "
             f"{fewest} cycles. Use cycles_per_frame of {fewest} or more"
         )
     return fitting
-
-
-def _logic(stage: Stage, option: StageFolding) -> int:
-    """A figure that grows with a stage's logic: bits that are added, compared or selected in a cycle, multipliers aside."""
-    if isinstance(stage.operation, Dense):
-        return option.pe * stage.output_type.element.width
-    bits = option.simd * stage.input_type.element.width
-    if isinstance(stage.operation, Threshold):
-        return bits * (1 + stage.operation.thresholds.shape[1])
-    return bits
-
-
-def _converter_logic(stage: Stage, found: int, wanted: int) -> int:
-    """Register bits of the converter from beats of `found` to beats of `wanted` elements; 0 if they are equal."""
-    return 0 if found == wanted else 2 * lcm(found, wanted) * stage.input_type.element.width

@@ -214,7 +214,7 @@ class Simulation:
 
 
 def _beats(facts: Mapping[str, Any], stream: str) -> int:
-    return next(part["beats"] for part in facts["parts"] if part["output"] == stream)
+    return next(part["beats"] for part in facts["parts"] if stream in part["outputs"])
 
 
 def _stall_limit(facts: Mapping[str, Any], pattern: Pattern) -> int:
@@ -227,8 +227,8 @@ def _stall_limit(facts: Mapping[str, Any], pattern: Pattern) -> int:
 def _stall_report(design: SimulationLibrary, request: _Request, states: np.ndarray) -> str:
     """Which stream no longer moves, and which side of it does not act."""
     facts = design.facts
-    writers = {part["output"]: part["identifier"] for part in facts["parts"]}
-    readers = {part["input"]: part["identifier"] for part in facts["parts"]}
+    writers = {stream: part["identifier"] for part in facts["parts"] for stream in part["outputs"]}
+    readers = {stream: part["identifier"] for part in facts["parts"] for stream in part["inputs"]}
     names = ["s_axis", *design.streams, "m_axis"]
     lines = [
         f"{facts['top']} stalled: no beat moved any more after {request.accepted} of {request.input_beats} input beats and "

@@ -11,6 +11,9 @@
 //               border. s_axis_tready is high exactly in the cycles in which the next step is not of the border and does
 //               not wait for the output. So the border that begins a frame comes without an input beat of it, behind a
 //               reset as well, where the first step can be done in the first cycle
+//               With HOLD, the input side is a skid_buffer, which accepts a beat iff fewer than 2 beats accepted in earlier
+//               cycles have not been used by a step; a step uses a beat that was accepted in an earlier cycle, and the first
+//               step of a frame waits for one even if it does not use it. Then no border comes before its frame does
 //   Latency     an output beat made in cycle t is offered from cycle t + 1, or from the cycle after the output beat
 //               before it was taken if that is later
 //   Throughput  one output beat a cycle: a frame every OUT_HEIGHT * OUT_WIDTH * CF cycles
@@ -27,7 +30,8 @@ module pad #(
   parameter int unsigned BOTTOM        = 1,  // rows of border below
   parameter int unsigned LEFT          = 1,  // columns of border on the left
   parameter int unsigned RIGHT         = 1,  // columns of border on the right
-  parameter longint signed VALUE       = 0   // element of the border, representable in ELEMENT_WIDTH bits
+  parameter longint signed VALUE       = 0,  // element of the border, representable in ELEMENT_WIDTH bits
+  parameter bit          HOLD          = 1'b0// hold the border that begins a frame back until the frame's first beat is there
 ) (
   input  wire logic                          clk,
   input  wire logic                          rst,
@@ -60,13 +64,45 @@ module pad #(
   logic inner_column;
   logic inner_row;
   logic inner;
-  /* verilator lint_off UNUSEDSIGNAL */  // frames follow each other without an end
+  /* verilator lint_off UNUSEDSIGNAL */  // frames follow each other without an end unless they are held
   logic last_row;
   /* verilator lint_on UNUSEDSIGNAL */
 
-  assign inner         = inner_row && inner_column;
-  assign s_axis_tready = room && inner;
-  assign step          = room && (!inner || s_axis_tvalid);
+  // The input, held or as it comes, and whether the next step may be done if it is of the border.
+  logic [SIMD*ELEMENT_WIDTH-1:0] data;
+  logic                          data_valid;
+  logic                          data_ready;
+  logic                          border_may;
+
+  assign inner      = inner_row && inner_column;
+  assign data_ready = room && inner;
+  assign step       = room && (inner ? data_valid : border_may);
+
+  if (HOLD) begin : g_hold
+    logic first;  // the next step is the first of a frame
+    skid_buffer #(
+      .DATA_WIDTH(SIMD * ELEMENT_WIDTH)
+    ) u_held (
+      .clk          (clk),
+      .rst          (rst),
+      .s_axis_tdata (s_axis_tdata),
+      .s_axis_tvalid(s_axis_tvalid),
+      .s_axis_tready(s_axis_tready),
+      .m_axis_tdata (data),
+      .m_axis_tvalid(data_valid),
+      .m_axis_tready(data_ready)
+    );
+    assign border_may = !first || data_valid;
+    always_ff @(posedge clk) begin
+      if (step) first <= last_beat && last_column && last_row;
+      if (rst) first <= 1'b1;
+    end
+  end else begin : g_direct
+    assign data          = s_axis_tdata;
+    assign data_valid    = s_axis_tvalid;
+    assign s_axis_tready = data_ready;
+    assign border_may    = 1'b1;
+  end
 
   wrap_counter #(
     .COUNT(CF)
@@ -104,8 +140,8 @@ module pad #(
   ) u_skid_buffer (
     .clk          (clk),
     .rst          (rst),
-    .s_axis_tdata (inner ? s_axis_tdata : {SIMD{ELEMENT_WIDTH'(VALUE)}}),
-    .s_axis_tvalid(!inner || s_axis_tvalid),
+    .s_axis_tdata (inner ? data : {SIMD{ELEMENT_WIDTH'(VALUE)}}),
+    .s_axis_tvalid(inner ? data_valid : border_may),
     .s_axis_tready(room),
     .m_axis_tdata (m_axis_tdata),
     .m_axis_tvalid(m_axis_tvalid),

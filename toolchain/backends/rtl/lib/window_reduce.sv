@@ -25,7 +25,7 @@ module window_reduce #(
   parameter int unsigned INPUT_WIDTH  = 8,     // bits of an input element
   parameter bit          INPUT_SIGNED = 1'b0,  // elements are two's complement, on both sides
   parameter int unsigned OPERATION    = 0,     // 0: maximum, 1: sum
-  parameter int unsigned OUTPUT_WIDTH = 8,     // bits of an output element, enough for every y[c]; more extend it
+  parameter int unsigned OUTPUT_WIDTH = 8,     // bits of an output element: of a sum as many low bits; more extend it
   // Hint to synthesis: auto, block, distributed. A simulator does not use it.
   /* verilator lint_off UNUSEDPARAM */
   parameter              MEMORY_STYLE = "auto"
@@ -47,13 +47,13 @@ module window_reduce #(
     $fatal(1, "%m: INPUT_WIDTH must be 1 to 64 and OPERATION 0 or 1; got %0d and %0d", INPUT_WIDTH, OPERATION);
   end
 
-  // Bits of every result: TAPS times the end of the range that is farthest from zero.
+  // Bits of every result: TAPS times the end of the range that is farthest from zero; or those that are kept of a sum.
   localparam int unsigned GROWTH    = $clog2(TAPS);
   localparam int unsigned SUM_WIDTH = (INPUT_SIGNED || INPUT_WIDTH > 31) ? INPUT_WIDTH + GROWTH :
                                       $clog2(64'(TAPS) * ((64'd1 << INPUT_WIDTH) - 64'd1) + 64'd1);
-  localparam int unsigned FULL      = (OPERATION == 0) ? INPUT_WIDTH : SUM_WIDTH;
-  if (OUTPUT_WIDTH < FULL) begin : g_check_width
-    $fatal(1, "%m: OUTPUT_WIDTH must be at least %0d for every result to fit; got %0d", FULL, OUTPUT_WIDTH);
+  localparam int unsigned FULL      = (OPERATION == 0) ? INPUT_WIDTH : (SUM_WIDTH < OUTPUT_WIDTH) ? SUM_WIDTH : OUTPUT_WIDTH;
+  if (OUTPUT_WIDTH < ((OPERATION == 0) ? INPUT_WIDTH : 1)) begin : g_check_width
+    $fatal(1, "%m: OUTPUT_WIDTH must be at least 1, and INPUT_WIDTH for maxima; got %0d", OUTPUT_WIDTH);
   end
 
   localparam int unsigned CF    = CHANNELS / PE;

@@ -12,7 +12,7 @@ from toolchain.data_folders import RTL_LIBRARY
 from toolchain.errors import UnsupportedModel
 from toolchain.ir import Graph, Input, Node, Reshape
 from toolchain.passes.choose_folding import Folding, check_folding, choose_folding, default_cycles_per_frame
-from toolchain.passes.group_stages import Stage, group_stages, why_not_linear
+from toolchain.passes.group_stages import Stage, group_stages, why_not_streamed
 from toolchain.plan import BuildPlan, PlannedFile
 from toolchain.target import Target
 
@@ -26,7 +26,7 @@ def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
     if computes and kernel is None:
         supported = sorted([*(operation.kind for operation in kernels()), Input.kind, Reshape.kind])
         return f"there is no streaming kernel for operation {node.operation.kind!r}; there are: {', '.join(supported)}"
-    reason = why_not_linear(node, graph)
+    reason = why_not_streamed(node, graph)
     if reason or kernel is None:
         return reason
     try:

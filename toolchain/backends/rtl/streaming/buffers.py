@@ -1,57 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands between two stages: width converters, FIFOs and register slices."""
+"""What stands between two stages: width converters, FIFOs, forks and register slices."""
 
 from __future__ import annotations
 
+from functools import partial
 from math import lcm
 
+import numpy as np
+
 from toolchain.backends.rtl.streaming.instance import Instance, number
-from toolchain.backends.rtl.streaming.timing import NarrowTiming, QueueTiming, Timing, WidenTiming
+from toolchain.backends.rtl.streaming.timing import NarrowTiming, Queue, StepTiming, Timing, queue_timing, widen_timing
+from toolchain.ir import IntegerType
 
 
-def width_converter(element_width: int, input_lanes: int, output_lanes: int) -> Instance:
+def width_converter(element: IntegerType, input_lanes: int, output_lanes: int, frame_elements: int) -> Instance:
     """stream_width_converter, for two different numbers of lanes."""
     assert input_lanes != output_lanes
     middle = lcm(input_lanes, output_lanes)
     timing: list[Timing] = []
     if middle != input_lanes:
-        timing.append(WidenTiming(middle // input_lanes))
+        timing.append(widen_timing(middle // input_lanes))
     if middle != output_lanes:
         timing.append(NarrowTiming(middle // output_lanes))
     return Instance(
         module="stream_width_converter",
         uses=("stream_widen", "stream_narrow", "skid_buffer"),
         parameters=(
-            ("ELEMENT_WIDTH", number(element_width)),
+            ("ELEMENT_WIDTH", number(element.width)),
             ("INPUT_ELEMENTS", number(input_lanes)),
             ("OUTPUT_ELEMENTS", number(output_lanes)),
         ),
         input_lanes=input_lanes,
         output_lanes=output_lanes,
         timing=tuple(timing),
+        output_element=element,
+        output_beats=frame_elements // output_lanes,
         inner_lanes=(middle,) * (len(timing) - 1),
     )
 
 
-def fifo(element_width: int, lanes: int, depth: int) -> Instance:
-    """stream_fifo of `depth` beats, at least 2."""
+def fifo(element: IntegerType, lanes: int, beats: int, depth: int) -> Instance:
+    """stream_fifo of `depth` beats, at least 2, in a stream of `beats` beats a frame."""
     return Instance(
         module="stream_fifo",
         uses=("skid_buffer",),
-        parameters=(("DATA_WIDTH", number(lanes * element_width)), ("DEPTH", number(depth))),
+        parameters=(("DATA_WIDTH", number(lanes * element.width)), ("DEPTH", number(depth))),
         input_lanes=lanes,
         output_lanes=lanes,
-        timing=(QueueTiming(depth, 1 if depth == 2 else 2),),
+        timing=(queue_timing(depth, 1 if depth == 2 else 2),),
+        output_element=element,
+        output_beats=beats,
+        resize=partial(fifo, element, lanes, beats),
     )
 
 
-def register_slice(element_width: int, lanes: int) -> Instance:
+def fork(element: IntegerType, lanes: int, beats: int) -> Instance:
+    """stream_fork: the same beats on two outputs."""
+    return Instance(
+        module="stream_fork",
+        uses=(),
+        parameters=(("DATA_WIDTH", number(lanes * element.width)),),
+        input_lanes=lanes,
+        output_lanes=lanes,
+        timing=(StepTiming(np.array([1]), np.array([3]), (Queue(2, 1), Queue(2, 1))),),
+        output_element=element,
+        output_beats=beats,
+        output_ports=("m_axis_a", "m_axis_b"),
+    )
+
+
+def register_slice(element: IntegerType, lanes: int, beats: int) -> Instance:
     """skid_buffer."""
     return Instance(
         module="skid_buffer",
         uses=(),
-        parameters=(("DATA_WIDTH", number(lanes * element_width)),),
+        parameters=(("DATA_WIDTH", number(lanes * element.width)),),
         input_lanes=lanes,
         output_lanes=lanes,
-        timing=(QueueTiming(2, 1),),
+        timing=(queue_timing(2, 1),),
+        output_element=element,
+        output_beats=beats,
     )

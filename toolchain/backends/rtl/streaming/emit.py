@@ -41,14 +41,13 @@ def interval_cycles(network: Network) -> int:
 
 @dataclass(frozen=True)
 class _PartText:
-    """What the template prints of a part."""
+    """What the template prints of a part. ports: (prefix of the module's port, stream, text of its data)."""
 
     identifier: str
     instance: Instance
-    input: Stream
-    output: Stream
+    outputs: tuple[Stream, ...]
+    ports: tuple[tuple[str, Stream, str], ...]
     comment: str
-    input_data: str
 
 
 def _comment(part: Part, graph: Graph) -> str:
@@ -60,16 +59,27 @@ def _comment(part: Part, graph: Graph) -> str:
     return f"{comment_text(stage.name)} ({kinds}){source}: {stage.input_type} -> {graph.types[stage.result]}"
 
 
+def _data_text(stream: Stream, network: Network) -> str:
+    """The elements of a stream: of the network's input, whose port is padded, the low bits."""
+    name = f"{stream.identifier}_tdata"
+    return (
+        name if stream is not network.input or stream.width == padded(stream.width) else f"{name}[{stream.width - 1}:0]"
+    )
+
+
 def top_text(network: Network, graph: Graph, version: str) -> str:
     """The SystemVerilog of the top module: the same network always gives the same text."""
     from jinja2 import Environment, StrictUndefined
 
     parts = []
-    for position, part in enumerate(network.parts):
-        name = part.input.identifier
-        whole = position > 0 or part.input.width == padded(part.input.width)
-        data = f"{name}_tdata" if whole else f"{name}_tdata[{part.input.width - 1}:0]"
-        parts.append(_PartText(part.identifier, part.instance, part.input, part.output, _comment(part, graph), data))
+    for part in network.parts:
+        instance = part.instance
+        ports = [
+            *zip(instance.input_ports, part.inputs, strict=True),
+            *zip(instance.output_ports, part.outputs, strict=True),
+        ]
+        texts = tuple((port, stream, _data_text(stream, network)) for port, stream in ports)
+        parts.append(_PartText(part.identifier, instance, part.outputs, texts, _comment(part, graph)))
     output, padding = network.output, padded(network.output.width) - network.output.width
     data = f"{output.identifier}_tdata"
     ranges = [f"[{padded(stream.width) - 1}:0]" for stream in (network.input, output)]
@@ -106,7 +116,8 @@ def facts(network: Network, graph: Graph) -> dict[str, Any]:
     output beat, the network being empty and nothing stalling; first_output_latency_cycles to its first output beat.
     initiation_interval_cycles: cycles a frame in steady state, rounded up where `steady_state` (that many cycles for that
     many frames, from a frame on) gives a fraction. nodes: one entry a stage; `name` is the graph's node whose result
-    the stream carries, `nodes` all that it computes. parts: every instance with its streams, in order.
+    the stream carries, `nodes` all that it computes. parts: every instance with its streams, in order; all output streams of
+    one are alike.
     """
 
     def port(stream: Stream, node: str) -> dict[str, Any]:
@@ -138,8 +149,8 @@ def facts(network: Network, graph: Graph) -> dict[str, Any]:
                 "identifier": part.identifier,
                 "module": part.instance.module,
                 "purpose": part.purpose,
-                "input": part.input.identifier,
-                "output": part.output.identifier,
+                "inputs": [stream.identifier for stream in part.inputs],
+                "outputs": [stream.identifier for stream in part.outputs],
                 **_stream_facts(part.output),
             }
             for part in network.parts
@@ -171,7 +182,6 @@ def _node_facts(part: Part, network: Network) -> dict[str, Any]:
         "simd": folding.simd,
         "pe": folding.pe,
         "multipliers": multipliers(stage, folding),
-        "input_stream": part.input.identifier,
         "stream": part.output.identifier,
         **_stream_facts(part.output),
     }

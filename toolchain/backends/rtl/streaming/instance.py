@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from toolchain.backends.rtl.streaming.timing import Timing
+from toolchain.ir import IntegerType
 
 #: Folder of the memory files in a plan. The paths in the SystemVerilog are relative to the plan's folder.
 MEMORY_FOLDER = "memory"
@@ -33,6 +34,11 @@ class Instance:
     uses: the library modules below it. parameters: (name, SystemVerilog expression), in the order of the module.
     input_lanes, output_lanes: elements of a beat on both sides. timing: the rules of the module, or of each module of
     the chain that it consists of; inner_lanes: elements of a beat between the parts of that chain.
+    output_element, output_beats: of each output stream, which all carry the same; beats a frame. label: what it adds to its
+    stage's name where a stage consists of several instances. input_ports, output_ports: prefixes of the ports' names.
+    resize: makes the instance with another depth of its memory, for those whose depth the schedule decides; least_depth: the
+    least that works. hold: makes the instance that waits for a frame's first beat, for those that otherwise begin a frame by
+    themselves.
     """
 
     module: str
@@ -41,8 +47,16 @@ class Instance:
     input_lanes: int
     output_lanes: int
     timing: tuple[Timing, ...]
+    output_element: IntegerType
+    output_beats: int
     memories: tuple[MemoryFile, ...] = ()
     inner_lanes: tuple[int, ...] = ()
+    label: str = ""
+    input_ports: tuple[str, ...] = ("s_axis",)
+    output_ports: tuple[str, ...] = ("m_axis",)
+    resize: Callable[[int], Instance] | None = field(default=None, compare=False, repr=False)
+    least_depth: int = 0
+    hold: Callable[[], Instance] | None = field(default=None, compare=False, repr=False)
 
 
 def number(value: int) -> str:

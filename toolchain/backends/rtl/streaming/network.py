@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network laid out as a line of instances and the streams between them, with its exact schedule."""
+"""A network laid out as instances and the streams between them, with its exact schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from toolchain.backends.rtl.streaming.buffers import fifo, register_slice, width_converter
+from toolchain.backends.rtl.streaming.buffers import fifo, fork, register_slice, width_converter
 from toolchain.backends.rtl.streaming.instance import Instance
 from toolchain.backends.rtl.streaming.kernels import kernels
-from toolchain.backends.rtl.streaming.schedule import Schedule, SteadyState
-from toolchain.backends.rtl.streaming.timing import Timing
+from toolchain.backends.rtl.streaming.plumbing import SOURCE, Endpoint, Plumbing
+from toolchain.backends.rtl.streaming.schedule import SteadyState
+from toolchain.backends.rtl.streaming.size_memories import size_memories
 from toolchain.identifiers import identifiers
-from toolchain.ir import Dense, Graph, IntegerType
+from toolchain.ir import Graph, IntegerType
 from toolchain.passes.choose_folding import Folding, cycles
-from toolchain.passes.group_stages import Stage, group_stages
+from toolchain.passes.folding_model import is_matrix, slides
+from toolchain.passes.group_stages import Stage, group_stages, result_stage
 
 #: Names that the generated top module uses itself, and those of its ports.
 _RESERVED = ("clk", "rst", "s_axis", "m_axis", "output_beat", "unused")
@@ -36,94 +38,146 @@ class Stream:
 
 @dataclass(frozen=True)
 class Part:
-    """An instance in its place. `stage` is None for what stands between stages; `purpose` says why it is there."""
+    """An instance in its place. `stage` is None for what stands between stages; `purpose` says why it is there.
+
+    Of a stage that consists of several instances, the last one, which gives the stage's result, has it.
+    """
 
     identifier: str
     instance: Instance
-    input: Stream
-    output: Stream
+    inputs: tuple[Stream, ...]
+    outputs: tuple[Stream, ...]
     stage: Stage | None = None
     purpose: str = ""
+
+    @property
+    def input(self) -> Stream:
+        return self.inputs[0]
+
+    @property
+    def output(self) -> Stream:
+        return self.outputs[0]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A line of parts. The first part's input is the network's input, the last one's output its output."""
+    """Parts in the order of the data, the streams `input` and `output` at its ends."""
 
     top: str
     folding: Folding
     parts: tuple[Part, ...]
+    input: Stream
+    output: Stream
     latency_cycles: int
     first_output_latency_cycles: int
     steady_state: SteadyState
 
-    @property
-    def input(self) -> Stream:
-        return self.parts[0].input
-
-    @property
-    def output(self) -> Stream:
-        return self.parts[-1].output
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A part before it has names: `key` is the identifier of a stage, or the one wished for what stands between two."""
-
-    key: str
-    instance: Instance
-    element: IntegerType
-    frame_elements: int
-    stage: Stage | None = None
-    purpose: str = ""
-
 
 def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str]) -> Network:
-    """The network's parts, named, with every converter and FIFO that it needs.
+    """The network's parts, named, with every converter, fork and FIFO that it needs.
 
     A FIFO stands before a matrix-vector unit where, without it, the units could not work on different frames at the
-    same time: such a unit takes its input only while it computes its first rows. Its depth is the smallest with which the
-    network reaches the initiation interval of its slowest stage.
+    same time: such a unit takes its input only while it computes its first rows. FIFOs stand behind forks, where the branches
+    take different times. Their depths, and those of the windows' line buffers, are the smallest with which the network
+    reaches the initiation interval of its slowest stage.
     """
     stages = group_stages(graph)
-    stage_names = _stage_identifiers(stages)
+    names = _stage_identifiers(stages)
     source = graph.types[graph.inputs[0].name]
-    drafts: list[_Draft] = []
-    places: list[int] = []  # positions of FIFOs, of depth 2 until they are sized
-    lanes = folding.stages[stages[0].name].simd if stages else 1
-    input_lanes = lanes
+    readers: dict[str, int] = {}
     for stage in stages:
-        element, size = stage.input_type.element, stage.input_type.size
-        option, name = folding.stages[stage.name], stage_names[stage.name]
-        if option.simd != lanes:
-            converter = width_converter(element.width, lanes, option.simd)
-            purpose = f"{lanes} to {option.simd} elements a beat"
-            drafts.append(_Draft(f"{name}_converter", converter, element, size, purpose=purpose))
-        if drafts and isinstance(stage.operation, Dense) and option.pe < stage.output_type.channels:
-            places.append(len(drafts))
-            buffer = fifo(element.width, option.simd, 2)
-            drafts.append(
-                _Draft(f"{name}_fifo", buffer, element, size, purpose="lets the stages before work on the next frame")
-            )
-        instance = kernels()[type(stage.operation)].instance(stage, option, name)
-        drafts.append(_Draft(name, instance, stage.output_type.element, stage.output_type.size, stage))
-        lanes = option.pe
-    if not drafts:
-        slice_ = register_slice(source.element.width, lanes)
-        drafts.append(_Draft("output_register", slice_, source.element, source.size, purpose="nothing to compute"))
-    target = max([cycles(stage, folding.stages[stage.name]) for stage in stages], default=source.size)
-    target = max(target, source.size // input_lanes)
-    input_beats = source.size // input_lanes
-    drafts = _size_fifos(drafts, places, input_beats, target)
-    schedule = _schedule(drafts, input_beats)
+        for name in stage.sources:
+            readers[name] = readers.get(name, 0) + 1
+    result = result_stage(stages, graph)
+    readers[result] = readers.get(result, 0) + 1
+    first = next((stage for stage in stages if graph.inputs[0].name in stage.sources), None)
+    input_lanes = folding.stages[first.name].simd if first else 1
+    drawing = _Drawing(Plumbing(source.element, input_lanes, source.size // input_lanes), readers)
+    drawing.offer(graph.inputs[0].name, SOURCE, "input")
+    for stage in stages:
+        drawing.add_stage(stage, folding, names[stage.name])
+    output = drawing.take(result)
+    if output == SOURCE:
+        slice_ = register_slice(source.element, input_lanes, source.size // input_lanes)
+        output = drawing.plumbing.add(slice_, (output,), "output_register", purpose="nothing to compute")
+    plumbing = drawing.plumbing.finished(output)
+    if plumbing.schedule().runs_ahead():
+        plumbing = plumbing.held()
+    target = max([cycles(stage, folding.stages[stage.name]) for stage in stages], default=1)
+    plumbing = size_memories(plumbing, max(target, plumbing.source_beats))
+    schedule = plumbing.schedule()
+    streams, parts = _name(plumbing)
     return Network(
         top=next(iter(identifiers([graph.name], reserved=[*library_modules, "rtl"]).values())),
         folding=folding,
-        parts=_name(drafts, Stream("s_axis", input_lanes, source.element, input_beats)),
+        parts=parts,
+        input=streams[SOURCE],
+        output=streams[plumbing.output],
         latency_cycles=schedule.latency_cycles(),
         first_output_latency_cycles=schedule.first_output_latency_cycles(),
         steady_state=schedule.steady_state(),
     )
+
+
+class _Drawing:
+    """Places the stages one after the other, and hands each result on to those that read it."""
+
+    def __init__(self, plumbing: Plumbing, readers: Mapping[str, int]) -> None:
+        self.plumbing = plumbing
+        self._readers = readers
+        self._ends: dict[str, list[Endpoint]] = {}  # result -> an end of its stream for each reader to come
+
+    def offer(self, result: str, end: Endpoint, key: str) -> None:
+        """Fork the stream of a result so that each of its readers gets one."""
+        ends = []
+        for _ in range(self._readers[result] - 1):
+            element, lanes, beats = self.plumbing.stream(end)
+            parted = self.plumbing.add(
+                fork(element, lanes, beats), (end,), f"{key}_fork", purpose="used more than once"
+            )
+            buffer = fifo(element, lanes, beats, 2)
+            purpose = "lets one branch go ahead of the other"
+            ends.append(self.plumbing.add(buffer, (parted,), f"{key}_branch", purpose=purpose))
+            end = (parted[0], 1)
+        if ends:
+            element, lanes, beats = self.plumbing.stream(end)
+            purpose = "lets one branch go ahead of the other"
+            end = self.plumbing.add(fifo(element, lanes, beats, 2), (end,), f"{key}_branch", purpose=purpose)
+        self._ends[result] = [*ends, end]
+
+    def take(self, result: str) -> Endpoint:
+        return self._ends[result].pop(0)
+
+    def add_stage(self, stage: Stage, folding: Folding, key: str) -> None:
+        option = folding.stages[stage.name]
+        instances = kernels()[type(stage.operation)].instances(stage, option, key)
+        ends = tuple(self._widened(self.take(source), instances[0].input_lanes, key) for source in stage.sources)
+        if is_matrix(stage) and not slides(stage) and option.pe < stage.output_type.channels and ends[0] != SOURCE:
+            element, lanes, beats = self.plumbing.stream(ends[0])
+            purpose = "lets the stages before work on the next frame"
+            ends = (self.plumbing.add(fifo(element, lanes, beats, 2), ends, f"{key}_fifo", purpose=purpose),)
+        for instance in instances:
+            is_last = instance is instances[-1]
+            if not is_last or len(instances) > 1:
+                ends = tuple(self._widened(end, instance.input_lanes, key) for end in ends)
+            ends = (
+                self.plumbing.add(
+                    instance,
+                    ends,
+                    key if is_last else f"{key}_{instance.label}",
+                    stage if is_last else None,
+                    "" if is_last else f"for {key}",
+                ),
+            )
+        self.offer(stage.name, ends[0], key)
+
+    def _widened(self, end: Endpoint, lanes: int, key: str) -> Endpoint:
+        """The stream with beats of `lanes` elements."""
+        element, found, beats = self.plumbing.stream(end)
+        if found == lanes:
+            return end
+        converter = width_converter(element, found, lanes, beats * found)
+        return self.plumbing.add(converter, (end,), f"{key}_converter", purpose=f"{found} to {lanes} elements a beat")
 
 
 def _stage_identifiers(stages: Sequence[Stage]) -> dict[str, str]:
@@ -134,82 +188,26 @@ def _stage_identifiers(stages: Sequence[Stage]) -> dict[str, str]:
     return {name: again[word] for name, word in clear.items()}
 
 
-def _name(drafts: Sequence[_Draft], source: Stream) -> tuple[Part, ...]:
+def _name(plumbing: Plumbing) -> tuple[dict[Endpoint, Stream], tuple[Part, ...]]:
+    """Streams by their ends, and the parts between them."""
     # Stages keep their names, and what stands between them takes what is left.
-    taken = [*_RESERVED, *(draft.key for draft in drafts if draft.stage)]
+    taken = [*_RESERVED, *(draft.key for draft in plumbing.drafts if draft.stage)]
+    streams = {SOURCE: Stream("s_axis", plumbing.source_lanes, plumbing.source_element, plumbing.source_beats)}
     parts: list[Part] = []
-    stream = source
-    for draft in drafts:
+    for number, draft in enumerate(plumbing.drafts):
         name = draft.key
         if draft.stage is None:
             (name,) = identifiers([draft.key], taken).values()
             taken.append(name)
-        stream_behind = Stream(
-            name, draft.instance.output_lanes, draft.element, draft.frame_elements // draft.instance.output_lanes
-        )
-        parts.append(Part(name, draft.instance, stream, stream_behind, draft.stage, draft.purpose))
-        stream = stream_behind
-    return tuple(parts)
-
-
-def _chain(drafts: Sequence[_Draft], input_beats: int) -> tuple[list[Timing], list[int]]:
-    """The timing rules of all modules in a line, and the beats a frame of the streams around them."""
-    timings: list[Timing] = []
-    beats = [input_beats]
-    for draft in drafts:
-        instance = draft.instance
-        timings += instance.timing
-        beats += [draft.frame_elements // lanes for lanes in (*instance.inner_lanes, instance.output_lanes)]
-    return timings, beats
-
-
-def _schedule(drafts: Sequence[_Draft], input_beats: int, source_interval_cycles: int = 0) -> Schedule:
-    return Schedule(*_chain(drafts, input_beats), source_interval_cycles)
-
-
-def _size_fifos(drafts: list[_Draft], places: Sequence[int], input_beats: int, target: int) -> list[_Draft]:
-    """Give each FIFO the smallest depth, or none, with which a frame is done every `target` cycles.
-
-    target: the interval of the slowest stage alone, which no buffer can better. Sizes are found one FIFO after the other,
-    from the input on, the later ones being as deep as they can ever be needed.
-    """
-    if not places:
-        return drafts
-    # What a FIFO holds when frames come at the target's pace is all that it can be needed for.
-    unbounded = {
-        place: 4 * (drafts[place].frame_elements // drafts[place].instance.output_lanes + 1) for place in places
-    }
-    paced = _schedule(_with_depths(drafts, unbounded), input_beats, target)
-    if paced.steady_state().cycles != target * paced.steady_state().frames:
-        return _with_depths(drafts, unbounded)
-    depths = {}
-    for place in places:
-        kernel = sum(len(draft.instance.timing) for draft in drafts[:place])
-        depths[place] = max(2, paced.occupancy(kernel))
-
-    def sustained(place: int, depth: int) -> bool:
-        state = _schedule(_with_depths(drafts, {**depths, place: depth}), input_beats, target).steady_state()
-        return state.cycles == target * state.frames
-
-    for place in places:
-        low, high = 0, depths[place]  # a depth of 0 or 1 stands for no FIFO
-        while low < high:
-            middle = (low + high) // 2
-            if sustained(place, middle):
-                high = middle
-            else:
-                low = middle + 1
-        depths[place] = 0 if high <= 1 else high
-    return _with_depths(drafts, depths)
-
-
-def _with_depths(drafts: Sequence[_Draft], depths: dict[int, int]) -> list[_Draft]:
-    """The drafts with FIFOs of these depths at these positions; without those of depth 0 or 1."""
-    result = []
-    for position, draft in enumerate(drafts):
-        if position not in depths:
-            result.append(draft)
-        elif depths[position] >= 2:
-            instance = fifo(draft.element.width, draft.instance.output_lanes, depths[position])
-            result.append(replace(draft, instance=instance))
-    return result
+        outputs = []
+        for port, _ in enumerate(draft.instance.output_ports):
+            wire = name
+            if len(draft.instance.output_ports) > 1:
+                (wire,) = identifiers([f"{name}_{'abcd'[port]}"], taken).values()
+                taken.append(wire)
+            element, lanes, beats = plumbing.stream((number, port))
+            streams[number, port] = Stream(wire, lanes, element, beats)
+            outputs.append(streams[number, port])
+        inputs = tuple(streams[end] for end in draft.inputs)
+        parts.append(Part(name, draft.instance, inputs, tuple(outputs), draft.stage, draft.purpose))
+    return streams, tuple(parts)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from toolchain.backends.rtl.streaming.timing import Behaviour
+from toolchain.backends.rtl.streaming.timing import BufferTiming, Queue, StepTiming, pattern_timing
 
 #: Output beats of sliding_window that may be read and not taken, and cycles from the reading of one to its offer.
 _WINDOW_SLOTS = 5
@@ -115,184 +115,47 @@ def sliding_window_beats(windows: Windows) -> int:
     return max(windows.least_buffer_beats, needed)
 
 
-@dataclass(frozen=True)
-class SlidingWindowTiming:
-    """sliding_window: output beats are read one a cycle, each behind its input beat and while 5 or fewer wait.
+def sliding_window_timing(windows: Windows, buffer_beats: int) -> BufferTiming:
+    """sliding_window: output beats are read one a cycle, each behind its input beat and while fewer than 5 wait.
 
     An input beat has room when it lies fewer than `buffer_beats` behind the first of the window that is read. It needs
     `buffer_beats` >= windows.least_buffer_beats.
     """
-
-    windows: Windows
-    buffer_beats: int
-
-    @property
-    def capacity_beats(self) -> int:
-        # An input beat looks back to the window whose end made room for it.
-        return (self.buffer_beats // self.windows.frame_beats + 2) * self.windows.output_beats + _WINDOW_SLOTS
-
-    def start(self) -> Behaviour:
-        return _SlidingWindow(self)
-
-
-class _SlidingWindow:
-    def __init__(self, timing: SlidingWindowTiming) -> None:
-        self._windows = timing.windows
-        self._buffer_beats = timing.buffer_beats
-        self._reads: list[int] = []  # cycle in which each output beat is read
-        self._window = 0  # the first window that leaves room for the input beat asked for last
-
-    def _read(self, output_beat: int, accepts: list[int], takes: list[int]) -> int | None:
-        known = self._reads
-        while len(known) <= output_beat:
-            number = len(known)
-            source = self._windows.source(number)
-            if source >= len(accepts) or number - _WINDOW_SLOTS >= len(takes):
-                return None
-            cycle = accepts[source] + 1
-            if number:
-                cycle = max(cycle, known[-1] + 1)
-            if number >= _WINDOW_SLOTS:
-                cycle = max(cycle, takes[number - _WINDOW_SLOTS] + 1)
-            known.append(cycle)
-        return known[output_beat]
-
-    def ready(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
-        earliest = accepts[beat - 1] + 1 if beat else 0
-        while beat >= self._windows.first(self._window) + self._buffer_beats:
-            self._window += 1
-        if self._window == 0:
-            return earliest
-        end = self._read(self._window * self._windows.window_beats - 1, accepts, takes)
-        return None if end is None else max(earliest, end + 1)
-
-    def offer(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
-        read = self._read(beat, accepts, takes)
-        if read is None:
-            return None
-        earliest = read + _WINDOW_LATENCY_CYCLES
-        return max(earliest, takes[beat - 1] + 1) if beat else earliest
+    rows, columns = windows.positions
+    firsts = np.array([windows.first(window) for window in range(rows * columns)], np.int32)
+    sources = firsts[:, None] + np.array(windows.offsets, np.int32)
+    return BufferTiming(
+        sources.ravel(),
+        np.repeat(firsts, windows.window_beats),
+        windows.frame_beats,
+        buffer_beats,
+        Queue(_WINDOW_SLOTS, _WINDOW_LATENCY_CYCLES),
+    )
 
 
-@dataclass(frozen=True)
-class WindowReduceTiming:
-    """window_reduce: `taps` * `beats` input beats become `beats`, each of them when its beat of the last tap is accepted.
+def window_reduce_timing(taps: int, beats: int) -> StepTiming:
+    """The timing of window_reduce for TAPS = `taps` and CHANNELS / PE = `beats`.
 
-    Such a beat waits until fewer than `slots` before it are still to be taken; its result is offered `latency_cycles`
-    later, or in the cycle after the one before was taken if that is later.
+    `taps` * `beats` input beats become `beats`, each of them when its beat of the last tap is accepted.
     """
-
-    taps: int
-    beats: int
-    slots: int
-    latency_cycles: int
-
-    @property
-    def capacity_beats(self) -> int:
-        return self.slots
-
-    def start(self) -> Behaviour:
-        return self
-
-    def ready(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
-        earliest = accepts[beat - 1] + 1 if beat else 0
-        group, position = divmod(beat, self.taps * self.beats)
-        output = group * self.beats + position - (self.taps - 1) * self.beats
-        if position < (self.taps - 1) * self.beats or output < self.slots:
-            return earliest
-        leaving = output - self.slots
-        return max(earliest, takes[leaving] + 1) if leaving < len(takes) else None
-
-    def offer(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
-        group, position = divmod(beat, self.beats)
-        closing = (group * self.taps + self.taps - 1) * self.beats + position
-        if closing >= len(accepts):
-            return None
-        earliest = accepts[closing] + self.latency_cycles
-        return max(earliest, takes[beat - 1] + 1) if beat else earliest
-
-
-def window_reduce_timing(taps: int, beats: int) -> WindowReduceTiming:
-    """The timing of window_reduce for TAPS = `taps` and CHANNELS / PE = `beats`."""
     result = 2 if beats <= 4 else 3
-    if beats > 1 or taps == 1:
-        return WindowReduceTiming(taps, beats, slots=result + 3, latency_cycles=result + 2)
-    return WindowReduceTiming(taps, beats, slots=1 if taps > result + 1 else 2, latency_cycles=result + 1)
+    queue = Queue(slots=result + 3, latency_cycles=result + 2)
+    if beats == 1 and taps > 1:
+        queue = Queue(slots=1 if taps > result + 1 else 2, latency_cycles=result + 1)
+    gives = np.zeros((taps, beats), bool)
+    gives[-1] = True
+    return pattern_timing(np.ones(taps * beats), gives.ravel(), queue)
 
 
-@dataclass(frozen=True)
-class PadTiming:
+def pad_timing(rows: tuple[int, int, int], row_beats: tuple[int, int, int], *, hold: bool = False) -> StepTiming:
     """pad: each output beat is made by itself in the border, else from an input beat, one a cycle.
 
-    It waits until fewer than 2 beats made before are still to be taken, and is offered in the cycle after, or in the cycle
-    after the one before was taken if that is later. rows: of the border above, of the frame, of the border below; row_beats:
-    beats of a row on the left, inside and on the right.
+    rows: of the border above, of the frame, of the border below; row_beats: beats of a row on the left, inside and on the
+    right. hold: the border that begins a frame waits until the frame's first beat is there.
     """
-
-    rows: tuple[int, int, int]
-    row_beats: tuple[int, int, int]
-
-    @property
-    def capacity_beats(self) -> int:
-        # An input beat looks back over the border before it.
-        return sum(self.rows) * sum(self.row_beats) + 2
-
-    def start(self) -> Behaviour:
-        return _Pad(self)
-
-
-class _Pad:
-    def __init__(self, timing: PadTiming) -> None:
-        self._rows, self._row_beats = timing.rows, timing.row_beats
-        self._steps: list[int] = []  # cycle in which each output beat is made
-
-    def _output(self, beat: int) -> int:
-        """The output beat that an input beat becomes."""
-        row, position = divmod(beat, self._row_beats[1])
-        frame, y = divmod(row, self._rows[1])
-        line = frame * sum(self._rows) + self._rows[0] + y
-        return line * sum(self._row_beats) + self._row_beats[0] + position
-
-    def _input(self, output: int) -> int | None:
-        """The input beat that an output beat is made from, None in the border."""
-        line, position = divmod(output, sum(self._row_beats))
-        frame, y = divmod(line, sum(self._rows))
-        y, position = y - self._rows[0], position - self._row_beats[0]
-        if 0 <= y < self._rows[1] and 0 <= position < self._row_beats[1]:
-            return (frame * self._rows[1] + y) * self._row_beats[1] + position
-        return None
-
-    def _earliest(self, output: int, takes: list[int]) -> int | None:
-        """The first cycle in which an output beat can be made if its input beat is there; the one before it is made."""
-        cycle = self._steps[output - 1] + 1 if output else 0
-        if output < 2:
-            return cycle
-        return max(cycle, takes[output - 2] + 1) if output - 2 < len(takes) else None
-
-    def _made(self, output: int, accepts: list[int], takes: list[int]) -> bool:
-        """Work out when all output beats up to this one are made, as far as that is decided."""
-        while len(self._steps) <= output:
-            number = len(self._steps)
-            source = self._input(number)
-            if source is not None:
-                if source >= len(accepts):
-                    return False
-                self._steps.append(accepts[source])
-                continue
-            cycle = self._earliest(number, takes)
-            if cycle is None:
-                return False
-            self._steps.append(cycle)
-        return True
-
-    def ready(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
-        output = self._output(beat)
-        if output and not self._made(output - 1, accepts, takes):
-            return None
-        return self._earliest(output, takes)
-
-    def offer(self, beat: int, accepts: list[int], takes: list[int]) -> int | None:
-        if not self._made(beat, accepts, takes):
-            return None
-        earliest = self._steps[beat] + 1
-        return max(earliest, takes[beat - 1] + 1) if beat else earliest
+    takes = np.zeros((sum(rows), sum(row_beats)), np.int32)
+    takes[rows[0] : rows[0] + rows[1], row_beats[0] : row_beats[0] + row_beats[1]] = 1
+    if not hold:
+        return pattern_timing(takes.ravel(), np.ones(takes.size), Queue(2, 1))
+    takes[0, 0] |= 1 << 8
+    return StepTiming(takes.ravel(), np.ones(takes.size), (Queue(2, 1),), inputs=(2,))

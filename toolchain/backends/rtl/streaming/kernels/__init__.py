@@ -2,7 +2,8 @@
 """How each operation becomes an instance of a library module. One file an operation.
 
 A file defines OPERATION (the class), `why_unsupported(stage) -> str | None` and
-`instance(stage, folding, identifier) -> Instance`. A new file is found by itself.
+`instances(stage, folding, identifier) -> tuple[Instance, ...]`. A file whose name begins with _ is none; a new one is found by
+itself.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ class Kernel(Protocol):
     def why_unsupported(self, stage: Stage) -> str | None:
         """None if the library's module computes the stage exactly, else the reason and what to do."""
 
-    def instance(self, stage: Stage, folding: StageFolding, identifier: str) -> Instance:
-        """The instance for a stage that is supported. `identifier` names its memory files."""
+    def instances(self, stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
+        """The instances for a stage that is supported, from its input to its output. `identifier` names memory files."""
 
 
 @cache
 def kernels() -> dict[type[Operation], Kernel]:
     """The kernels by operation."""
-    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__) if module.name[0] != "_"]
     return {module.OPERATION: module for module in modules}  # type: ignore[misc]

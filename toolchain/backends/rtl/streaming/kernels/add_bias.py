@@ -13,7 +13,7 @@ from toolchain.backends.rtl.streaming.instance import (
     signed_width,
     text,
 )
-from toolchain.backends.rtl.streaming.timing import QueueTiming
+from toolchain.backends.rtl.streaming.timing import queue_timing
 from toolchain.ir import AddBias
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.group_stages import Stage
@@ -27,7 +27,7 @@ def why_unsupported(stage: Stage) -> str | None:
     return None
 
 
-def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
+def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
     operation = stage.operation
     assert isinstance(operation, AddBias)
     element, channels, pe = stage.input_type.element, stage.input_type.channels, folding.pe
@@ -46,12 +46,16 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
         ("BIAS_FILE", text(memory.path)),
     )
-    return Instance(
-        module="add_bias",
-        uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
-        parameters=parameters,
-        input_lanes=pe,
-        output_lanes=pe,
-        timing=(QueueTiming(_LATENCY_CYCLES + 1, _LATENCY_CYCLES),),
-        memories=(memory,),
+    return (
+        Instance(
+            module="add_bias",
+            uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
+            parameters=parameters,
+            input_lanes=pe,
+            output_lanes=pe,
+            timing=(queue_timing(_LATENCY_CYCLES + 1, _LATENCY_CYCLES),),
+            output_element=stage.output_type.element,
+            output_beats=stage.output_type.size // pe,
+            memories=(memory,),
+        ),
     )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from toolchain.backends.rtl.streaming.instance import Instance, flag, number
-from toolchain.backends.rtl.streaming.timing import FoldedTiming
+from toolchain.backends.rtl.streaming.timing import folded_timing
 from toolchain.ir import ArgMax
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.group_stages import Stage
@@ -16,7 +16,7 @@ def why_unsupported(stage: Stage) -> str | None:
     return None
 
 
-def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
+def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
     channels, pe = stage.input_type.channels, folding.simd
     parameters = (
         ("CHANNELS", number(channels)),
@@ -32,11 +32,15 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         slots = 2
     else:
         slots = (levels + 2) // beats + 1
-    return Instance(
-        module="argmax",
-        uses=("result_queue", "stream_fifo", "skid_buffer"),
-        parameters=parameters,
-        input_lanes=pe,
-        output_lanes=1,
-        timing=(FoldedTiming(beats, 1, slots, levels + (1 if slots <= 2 else 2)),),
+    return (
+        Instance(
+            module="argmax",
+            uses=("result_queue", "stream_fifo", "skid_buffer"),
+            parameters=parameters,
+            input_lanes=pe,
+            output_lanes=1,
+            timing=(folded_timing(beats, 1, slots, levels + (1 if slots <= 2 else 2)),),
+            output_element=stage.output_type.element,
+            output_beats=stage.output_type.size,
+        ),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dense, with the bias behind it: matrix_vector_unit."""
+"""Dense, with the bias behind it: matrix_vector_unit, which convolutions use as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolchain.backends.rtl.streaming.instance import (
     signed_width,
     text,
 )
-from toolchain.backends.rtl.streaming.timing import FoldedTiming
+from toolchain.backends.rtl.streaming.timing import StepTiming, folded_timing
 from toolchain.ir import Dense
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.group_stages import Stage
@@ -27,40 +27,53 @@ _WIDEST_FACTOR = 64
 
 
 def why_unsupported(stage: Stage) -> str | None:
+    return matrix_refusal(stage, _matrix(stage))
+
+
+def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
+    return (matrix_instance(stage, _matrix(stage), folding, identifier),)
+
+
+def _matrix(stage: Stage) -> np.ndarray:
+    """The weights (outputs, inputs)."""
+    operation = stage.operation
+    assert isinstance(operation, Dense)
+    return operation.weights.T
+
+
+def matrix_refusal(stage: Stage, matrix: np.ndarray) -> str | None:
+    """None if matrix_vector_unit multiplies this stage's vectors by the matrix (outputs, inputs), else the reason."""
     if stage.input_type.element.width > _WIDEST_FACTOR:
         return f"inputs have {stage.input_type.element.width} bits; allowed are {_WIDEST_FACTOR}. Quantise the input of this layer"
-    width = _constants(stage)[1]
+    width = _constants(stage, matrix)[1]
     if width > _WIDEST_FACTOR:
         return f"weights have {width} bits; allowed are {_WIDEST_FACTOR}. Quantise the weights of this layer"
     return None
 
 
-def _constants(stage: Stage) -> tuple[np.ndarray, int, int, np.ndarray | None]:
+def _constants(stage: Stage, matrix: np.ndarray) -> tuple[np.ndarray, int, int, np.ndarray | None]:
     """Weights (outputs, inputs) and their signed width, the products' left shift, and the bias in output units."""
-    operation = stage.operation
-    assert isinstance(operation, Dense)
-    weights, shift, bias = operation.weights.astype(object).T, 0, None
+    weights, shift, bias = matrix, 0, None
     if stage.bias is not None:
         # The stage's first node alone has the product's binary point: input fraction plus weight fraction.
-        product = operation.infer(stage.input_type).element
+        product = stage.operation.infer(stage.input_type).element
         shift, bias_shift = stage.bias.shifts(product)
         bias = stage.bias.bias.astype(object) * (1 << bias_shift)
     if shift >= stage.output_type.element.width:
         # The module needs outputs wider than the shift; so few bits mean that the products hardly vary.
-        weights, shift = weights * (1 << shift), 0
+        weights, shift = weights.astype(object) * (1 << shift), 0
     return weights, signed_width(int(weights.min()), int(weights.max())), shift, bias
 
 
-def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
-    weights, weight_width, shift, bias = _constants(stage)
+def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, identifier: str) -> Instance:
+    """matrix_vector_unit: vectors of the stage times the matrix (outputs, inputs), with the stage's bias."""
+    weights, weight_width, shift, bias = _constants(stage, matrix)
     outputs, inputs = weights.shape
     simd, pe = folding.simd, folding.pe
     beats, groups = inputs // simd, outputs // pe
-    words = tuple(
-        packed(weights[g * pe : (g + 1) * pe, b * simd : (b + 1) * simd].ravel(), weight_width)
-        for g in range(groups)
-        for b in range(beats)
-    )
+    # Word group * beats + beat, its elements row lane by row lane.
+    order = weights.reshape(groups, pe, beats, simd).transpose(0, 2, 1, 3).reshape(groups * beats, pe * simd)
+    words = tuple(packed(row, weight_width) for row in order.tolist())
     memories = [MemoryFile(f"{MEMORY_FOLDER}/{identifier}_weights.hex", pe * simd * weight_width, words)]
     bias_width = 1
     if bias is not None:
@@ -89,11 +102,13 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         input_lanes=simd,
         output_lanes=pe,
         timing=(_timing(beats, groups, simd, bias is not None),),
+        output_element=stage.output_type.element,
+        output_beats=stage.output_type.size // pe,
         memories=tuple(memories),
     )
 
 
-def _timing(beats: int, groups: int, simd: int, has_bias: bool) -> FoldedTiming:
+def _timing(beats: int, groups: int, simd: int, has_bias: bool) -> StepTiming:
     """The header of matrix_vector_unit, with ADDER_LEVELS = 1: SF = beats, F = result_cycle."""
     multiplier_cycles = 2
     tree_stages = (simd - 1).bit_length()
@@ -104,4 +119,4 @@ def _timing(beats: int, groups: int, simd: int, has_bias: bool) -> FoldedTiming:
         slots = 2
     else:
         slots = (result_cycle + 3) // beats + 1
-    return FoldedTiming(beats, groups, slots, result_cycle + (1 if slots <= 2 else 3))
+    return folded_timing(beats, groups, slots, result_cycle + (1 if slots <= 2 else 3))

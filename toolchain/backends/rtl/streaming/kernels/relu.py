@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from toolchain.backends.rtl.streaming.instance import Instance, flag, number, wide_number
-from toolchain.backends.rtl.streaming.timing import QueueTiming
+from toolchain.backends.rtl.streaming.timing import queue_timing
 from toolchain.ir import Relu
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.group_stages import Stage
@@ -28,7 +28,7 @@ def why_unsupported(stage: Stage) -> str | None:
     return None
 
 
-def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
+def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
     operation = stage.operation
     assert isinstance(operation, Relu)
     bound, slope = _upper_bound(stage), operation.negative_slope_shift
@@ -41,11 +41,15 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         ("UPPER_BOUND", wide_number(bound or 0)),
         ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
     )
-    return Instance(
-        module="relu",
-        uses=("saturate", "skid_buffer"),
-        parameters=parameters,
-        input_lanes=folding.pe,
-        output_lanes=folding.pe,
-        timing=(QueueTiming(2, 1),),
+    return (
+        Instance(
+            module="relu",
+            uses=("saturate", "skid_buffer"),
+            parameters=parameters,
+            input_lanes=folding.pe,
+            output_lanes=folding.pe,
+            timing=(queue_timing(2, 1),),
+            output_element=stage.output_type.element,
+            output_beats=stage.output_type.size // folding.pe,
+        ),
     )

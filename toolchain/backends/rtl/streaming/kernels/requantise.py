@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.backends.rtl.streaming.instance import Instance, flag, number, wide_number
-from toolchain.backends.rtl.streaming.timing import QueueTiming
-from toolchain.ir import Overflow, Requantise, Rounding
+from toolchain.backends.rtl.streaming.timing import queue_timing
+from toolchain.ir import IntegerType, Overflow, Requantise, Rounding
 from toolchain.ir.rounding import round_shift
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.group_stages import Stage
@@ -58,7 +58,35 @@ def why_unsupported(stage: Stage) -> str | None:
     return None
 
 
-def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
+def convert_instance(source: IntegerType, target: IntegerType, lanes: int, beats: int) -> Instance:
+    """Elements of one type as those of another that holds them all, in a stream of `beats` beats a frame."""
+    assert source.fraction <= target.fraction
+    parameters = (
+        ("PE", number(lanes)),
+        ("INPUT_WIDTH", number(source.width)),
+        ("INPUT_SIGNED", flag(source.signed)),
+        ("SHIFT", number(source.fraction - target.fraction)),
+        ("ROUNDING", number(_ROUNDING[Rounding.TRUNCATE])),
+        ("OVERFLOW", number(_OVERFLOW[Overflow.WRAP])),
+        ("OUTPUT_WIDTH", number(target.width)),
+        ("OUTPUT_SIGNED", flag(target.signed)),
+        ("OUTPUT_MINIMUM", wide_number(0)),
+        ("OUTPUT_MAXIMUM", wide_number(0)),
+    )
+    return Instance(
+        module="requantise",
+        uses=("saturate", "result_queue", "stream_fifo", "skid_buffer"),
+        parameters=parameters,
+        input_lanes=lanes,
+        output_lanes=lanes,
+        timing=(queue_timing(2, 1),),
+        output_element=target,
+        output_beats=beats,
+        label="convert",
+    )
+
+
+def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
     operation = stage.operation
     assert isinstance(operation, Requantise)
     element, target, shift = stage.input_type.element, operation.target, operation.shift(stage.input_type.element)
@@ -77,11 +105,15 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
         ("OUTPUT_MAXIMUM", wide_number(target.maximum if bounded else 0)),
     )
     latency = 2 if shift > 0 and _ROUNDING[operation.rounding] > 0 else 1
-    return Instance(
-        module="requantise",
-        uses=("saturate", "result_queue", "stream_fifo", "skid_buffer"),
-        parameters=parameters,
-        input_lanes=folding.pe,
-        output_lanes=folding.pe,
-        timing=(QueueTiming(latency + 1, latency),),
+    return (
+        Instance(
+            module="requantise",
+            uses=("saturate", "result_queue", "stream_fifo", "skid_buffer"),
+            parameters=parameters,
+            input_lanes=folding.pe,
+            output_lanes=folding.pe,
+            timing=(queue_timing(latency + 1, latency),),
+            output_element=stage.output_type.element,
+            output_beats=stage.output_type.size // folding.pe,
+        ),
     )

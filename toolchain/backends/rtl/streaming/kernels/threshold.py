@@ -15,7 +15,7 @@ from toolchain.backends.rtl.streaming.instance import (
     signed_width,
     text,
 )
-from toolchain.backends.rtl.streaming.timing import QueueTiming
+from toolchain.backends.rtl.streaming.timing import queue_timing
 from toolchain.ir import Threshold
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.group_stages import Stage
@@ -35,7 +35,7 @@ def why_unsupported(stage: Stage) -> str | None:
     return None
 
 
-def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
+def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
     operation = stage.operation
     assert isinstance(operation, Threshold)
     element, channels, pe = stage.input_type.element, stage.input_type.channels, folding.pe
@@ -61,12 +61,16 @@ def instance(stage: Stage, folding: StageFolding, identifier: str) -> Instance:
     levels = count.bit_length()  # ceil(log2(count + 1))
     tables = beats <= _TABLE_BEATS and beats << levels <= _TABLE_PLACES
     latency = levels + (2 if tables else 3)
-    return Instance(
-        module="threshold",
-        uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
-        parameters=parameters,
-        input_lanes=pe,
-        output_lanes=pe,
-        timing=(QueueTiming(latency + 1, latency),),
-        memories=(memory,),
+    return (
+        Instance(
+            module="threshold",
+            uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
+            parameters=parameters,
+            input_lanes=pe,
+            output_lanes=pe,
+            timing=(queue_timing(latency + 1, latency),),
+            output_element=stage.output_type.element,
+            output_beats=stage.output_type.size // pe,
+            memories=(memory,),
+        ),
     )

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a folding of one stage means: which are possible, the cycles a frame takes with it, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd, lcm, prod
+
+from toolchain.ir import (
+    Add,
+    AddBias,
+    ArgMax,
+    Concatenate,
+    Conv,
+    Dense,
+    InsertZeros,
+    Lookup,
+    MaxPool,
+    Multiply,
+    Operation,
+    Pad,
+    Relu,
+    Requantise,
+    Scale,
+    Slice,
+    SumPool,
+    Threshold,
+    TopK,
+    Upsample,
+)
+from toolchain.ir.windows import window_positions
+from toolchain.passes.group_stages import Stage
+
+#: A beat goes in, and a beat of as many elements comes out.
+_ELEMENTWISE: tuple[type[Operation], ...] = (AddBias, Relu, Requantise, Threshold, Scale, Lookup, Add, Multiply)
+#: Beats of as many elements on both sides, but not as many beats.
+_ONE_WIDTH: tuple[type[Operation], ...] = (MaxPool, SumPool, Pad, Upsample, InsertZeros, Slice, Concatenate)
+#: One index leaves for each vector, or several.
+_INDICES: tuple[type[Operation], ...] = (ArgMax, TopK)
+FOLDABLE: tuple[type[Operation], ...] = (Dense, Conv, *_INDICES, *_ELEMENTWISE, *_ONE_WIDTH)
+
+
+@dataclass(frozen=True)
+class StageFolding:
+    """simd: elements of an input beat; pe: elements of an output beat."""
+
+    simd: int
+    pe: int
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """What simd and pe a stage can have. why: what they divide, for messages. equal: whether both have to be the same."""
+
+    simd: tuple[int, ...]
+    pe: tuple[int, ...]
+    simd_why: str
+    pe_why: str
+    equal: bool = False
+
+
+def divisors(number: int) -> list[int]:
+    """All positive divisors, ascending."""
+    small = [n for n in range(1, int(number**0.5) + 1) if number % n == 0]
+    return small + [number // n for n in reversed(small) if n * n != number]
+
+
+def is_depthwise(operation: Operation) -> bool:
+    """Whether each output channel of a convolution comes from the one input channel of the same number."""
+    return isinstance(operation, Conv) and 1 < operation.groups == operation.input_channels == operation.output_channels
+
+
+def is_matrix(stage: Stage) -> bool:
+    """Whether a stage multiplies vectors by a matrix: dense, and every convolution that is not depthwise.
+
+    A convolution in several groups is one with zeros in the matrix.
+    """
+    return isinstance(stage.operation, Dense | Conv) and not is_depthwise(stage.operation)
+
+
+def matrix_shape(stage: Stage) -> tuple[int, int]:
+    """(inputs, outputs) of the matrix of a matrix stage."""
+    operation = stage.operation
+    if isinstance(operation, Conv):
+        return prod(operation.window) * operation.input_channels, operation.output_channels
+    assert isinstance(operation, Dense)
+    inputs, outputs = operation.weights.shape
+    return inputs, outputs
+
+
+def positions(stage: Stage) -> int:
+    """Windows a frame of a convolution or pool; of other stages the vectors along the last axis."""
+    return stage.output_type.size // stage.output_type.channels if _window(stage) else stage.vectors
+
+
+def taps(stage: Stage) -> int:
+    """Pixels under the window of a convolution or pool; 1 for other stages."""
+    return prod(_window(stage) or (1,))
+
+
+def _window(stage: Stage) -> tuple[int, ...] | None:
+    operation = stage.operation
+    return operation.window if isinstance(operation, Conv | MaxPool | SumPool) else None
+
+
+def slides(stage: Stage) -> bool:
+    """Whether a stage needs a sliding window before it: not if every pixel is used once, in order."""
+    window = _window(stage)
+    if window is None:
+        return False
+    spatial = stage.input_type.shape[:-1]
+    whole = window == spatial
+    return not whole and not (
+        prod(window) == 1
+        and window_positions(stage.input_type.shape, window, _strides(stage), (1,) * len(window)) == spatial
+    )
+
+
+def _strides(stage: Stage) -> tuple[int, ...]:
+    operation = stage.operation
+    assert isinstance(operation, Conv | MaxPool | SumPool)
+    return operation.strides
+
+
+def lanes(stage: Stage) -> Lanes:
+    """The values that simd and pe can have."""
+    operation = stage.operation
+    inputs, outputs = stage.input_type.channels, stage.output_type.channels
+    into, out_of = f"its {inputs} input channels", f"its {outputs} output channels"
+    if is_matrix(stage):
+        return Lanes(tuple(divisors(inputs)), tuple(divisors(outputs)), into, out_of)
+    if isinstance(operation, TopK):
+        return Lanes((1,), (1,), into, "1: it gives one index a beat")
+    if isinstance(operation, ArgMax):
+        return Lanes(tuple(divisors(inputs)), (1,), into, "1: it gives one index a vector")
+    common = inputs
+    if isinstance(operation, Concatenate):
+        common = gcd(*(tensor.channels for tensor in stage.input_types))
+    elif isinstance(operation, Slice) and (operation.steps[-1] != 1 or len(operation.steps) == 0):
+        common = 1
+    elif isinstance(operation, Slice):
+        common = gcd(inputs, operation.starts[-1], operation.stops[-1])
+    shared = tuple(divisors(common))
+    reason = f"the {common} channels that its operands and its result have in common"
+    if common in (inputs, outputs):
+        reason = into if common == inputs else out_of
+    return Lanes(shared, shared, reason, reason, equal=True)
+
+
+def multipliers(stage: Stage, option: StageFolding) -> int:
+    """Multipliers of a stage."""
+    if is_matrix(stage):
+        return option.simd * option.pe
+    return option.pe if is_depthwise(stage.operation) or isinstance(stage.operation, Scale | Multiply) else 0
+
+
+def cycles(stage: Stage, option: StageFolding) -> int:
+    """Cycles a frame that a stage needs: of its busiest part."""
+    into = max(tensor.size for tensor in stage.input_types) // option.simd
+    if is_matrix(stage):
+        inputs, outputs = matrix_shape(stage)
+        steps = positions(stage) * (inputs // option.simd) * (outputs // option.pe)
+        return max(steps, into) if slides(stage) else steps
+    if _window(stage):
+        return max(positions(stage) * taps(stage) * stage.input_type.channels // option.simd, into)
+    if isinstance(stage.operation, ArgMax):
+        return into
+    return max(into, stage.output_type.size // option.pe)
+
+
+def options(stage: Stage) -> list[StageFolding]:
+    """Every folding that a stage can have."""
+    allowed = lanes(stage)
+    if allowed.equal:
+        return [StageFolding(width, width) for width in allowed.simd]
+    return [StageFolding(simd, pe) for simd in allowed.simd for pe in allowed.pe]
+
+
+def logic(stage: Stage, option: StageFolding) -> int:
+    """A figure that grows with a stage's logic: bits that are added, compared or selected in a cycle, multipliers aside."""
+    if is_matrix(stage):
+        return option.pe * stage.output_type.element.width
+    bits = option.simd * sum(tensor.element.width for tensor in stage.input_types)
+    if isinstance(stage.operation, Threshold):
+        return bits * (1 + stage.operation.thresholds.shape[1])
+    return bits
+
+
+def converter_logic(element_width: int, found: int, wanted: int) -> int:
+    """Register bits of the converter from beats of `found` to beats of `wanted` elements; 0 if they are equal."""
+    return 0 if found == wanted else 2 * lcm(found, wanted) * element_width
+
+
+def fewest_cycles(stages: Sequence[Stage]) -> int:
+    """The fewest cycles a frame that the slowest stage can be folded to."""
+    return max((min(cycles(stage, option) for option in options(stage)) for stage in stages), default=1)
