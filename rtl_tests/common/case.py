@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import ClassVar
 
 from rtl_tests.common.contract import Contract
 
@@ -35,6 +36,19 @@ class Case:
     interval: int
     files: Mapping[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
     ahead: Sequence[int] = ()
+
+    #: The module with the cocotb tests that every such case has to pass.
+    tests: ClassVar[str] = "rtl_tests.common.stream_bench"
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """Prefix of each input's signals and bits of its beat."""
+        return {"s_axis": self.input_bits}
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """Prefix of each output's signals and bits of its beat."""
+        return {"m_axis": self.output_bits}
 
 
 def seed_of(*parts: object) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
+from rtl_tests.common.branch_case import BranchCase
 from rtl_tests.common.case import Case
 from toolchain.build.tools import verilated_runtime
 
@@ -52,7 +53,7 @@ def literal(value: int | str) -> str:
     return str(value) if -(1 << 31) < value < 1 << 31 else f"64'sh{value & (1 << 64) - 1:x}"
 
 
-def top_module(cases: Sequence[Case], folder: Path) -> str:
+def top_module(cases: Sequence[Case] | Sequence[BranchCase], folder: Path) -> str:
     """A module with one instance a case, every port of which is a port of the module, under the case's name."""
     ports, instances = ["  input  wire logic clk"], []
     for case in cases:
@@ -61,17 +62,17 @@ def top_module(cases: Sequence[Case], folder: Path) -> str:
             path = folder / f"{case.name}_{parameter.lower()}.hex"
             path.write_text("".join(f"{word:0{(width + 3) // 4}x}\n" for word in words))
             parameters[parameter] = str(path)
-        ports += [
-            f"  input  wire logic {case.name}_rst",
-            f"  input  wire logic [{case.input_bits - 1}:0] {case.name}_s_axis_tdata",
-            f"  input  wire logic {case.name}_s_axis_tvalid",
-            f"  output logic {case.name}_s_axis_tready",
-            f"  output logic [{case.output_bits - 1}:0] {case.name}_m_axis_tdata",
-            f"  output logic {case.name}_m_axis_tvalid",
-            f"  input  wire logic {case.name}_m_axis_tready",
-        ]
+        ports.append(f"  input  wire logic {case.name}_rst")
+        signals = ["rst"]
+        for side, (into, out) in ((case.inputs, ("input  wire", "output")), (case.outputs, ("output", "input  wire"))):
+            for prefix, bits in side.items():
+                ports += [
+                    f"  {into} logic [{bits - 1}:0] {case.name}_{prefix}_tdata",
+                    f"  {into} logic {case.name}_{prefix}_tvalid",
+                    f"  {out} logic {case.name}_{prefix}_tready",
+                ]
+                signals += [f"{prefix}_{signal}" for signal in ("tdata", "tvalid", "tready")]
         assignments = ", ".join(f".{name}({literal(value)})" for name, value in parameters.items())
-        signals = ("rst", *(f"{side}_axis_{s}" for side in "sm" for s in ("tdata", "tvalid", "tready")))
         connections = ", ".join((".clk(clk)", *(f".{s}({case.name}_{s})" for s in signals)))
         instances.append(f"  {case.module} #({assignments})\n    u_{case.name} ({connections});")
     return "\n".join(
@@ -79,7 +80,7 @@ def top_module(cases: Sequence[Case], folder: Path) -> str:
     )
 
 
-def simulate(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = False) -> int:
+def simulate(bench: str, cases: Sequence[Case] | Sequence[BranchCase], folder: Path, *, full: bool = False) -> int:
     """Build and run; returns the number of cocotb tests that passed, raises AssertionError if one did not.
 
     bench: dotted name of the module that holds the cases as CASES.
@@ -87,6 +88,7 @@ def simulate(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = Fa
     from cocotb_tools.runner import get_results, get_runner
 
     assert len({case.name for case in cases}) == len(cases), "cases need different names"
+    assert len({case.tests for case in cases}) == 1, "cases are of one kind"
     top = folder / f"{TOP}.sv"
     top.write_text(top_module(cases, folder))
     environment = verilator_environment()
@@ -119,7 +121,7 @@ def simulate(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = Fa
         verilated_runtime.keep(folder / "build", runtime)
         results = runner.test(
             hdl_toplevel=TOP,
-            test_module="rtl_tests.common.stream_bench",
+            test_module=cases[0].tests,
             build_dir=folder / "build",
             test_dir=folder,
             test_args=["+verilator+rand+reset+2", "+verilator+seed+1"],
@@ -140,7 +142,7 @@ def simulate(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = Fa
     return tests
 
 
-def run_bench(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = False) -> None:
+def run_bench(bench: str, cases: Sequence[Case] | Sequence[BranchCase], folder: Path, *, full: bool = False) -> None:
     """What a bench's pytest function calls."""
     import pytest
 
@@ -149,7 +151,7 @@ def run_bench(bench: str, cases: Sequence[Case], folder: Path, *, full: bool = F
     assert simulate(bench, cases, folder, full=full) > 0
 
 
-def main(bench: str, cases: Sequence[Case]) -> None:
+def main(bench: str, cases: Sequence[Case] | Sequence[BranchCase]) -> None:
     """What a bench run as a script calls."""
     if (tool := missing_tool()) is not None:
         sys.exit(f"needs {tool}")

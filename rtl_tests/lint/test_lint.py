@@ -27,7 +27,11 @@ BENCHES = (
     "requantise",
     "skid_buffer",
     "sliding_window",
+    "stream_combine",
+    "stream_concatenate",
     "stream_fifo",
+    "stream_fork",
+    "stream_slice",
     "stream_width_converter",
     "threshold",
     "window_reduce",
@@ -37,6 +41,10 @@ BENCHES = (
 INNER: dict[str, list[dict[str, int | str]]] = {
     "add_bias": [{"PE": pe, "INPUT_SHIFT": shift, "BIAS_FILE": "words.hex"} for pe, shift in ((1, 0), (4, 3))],
     "adder_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (4, 1), (11, 2))],
+    "align": [
+        {"WIDTH": w, "SIGNED": s, "SHIFT": shift, "OUTPUT_WIDTH": o}
+        for w, s, shift, o in ((4, 1, 0, 4), (4, 0, 3, 9), (1, 1, 2, 2), (6, 1, 0, 64))
+    ],
     "border_counter": [
         {"BEFORE": b, "INNER": i, "AFTER": a} for b, i, a in ((0, 1, 0), (0, 3, 2), (2, 1, 0), (1, 4, 3))
     ],
@@ -48,6 +56,10 @@ INNER: dict[str, list[dict[str, int | str]]] = {
     ],
     "result_queue": [{"SLOTS": slots} for slots in (1, 2, 3, 9)],
     "saturate": [{"OVERFLOW": code} for code in range(4)],
+    "slice_counter": [
+        {"COUNT": count, "START": start, "STOP": stop, "STEP": step}
+        for count, start, stop, step in ((1, 0, 1, 1), (6, 0, 6, 2), (6, 3, 5, 3), (9, 4, 8, 2), (5, 2, 5, 9))
+    ],
     "stream_narrow": [{"FACTOR": 3}],
     "stream_widen": [{"FACTOR": 3}],
     "wrap_counter": [{"COUNT": count} for count in (1, 2, 5)],
@@ -71,6 +83,15 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("pad", {"CHANNELS": 5, "SIMD": 2}, "2, 5 and 8"),
     ("pad", {"VALUE": -129}, "-129 and 8"),
     ("pad", {"VALUE": 256}, "256 and 8"),
+    ("stream_fork", {"DATA_WIDTH": 0}, "got 0"),
+    ("stream_combine", {"A_WIDTH": 65}, "65 and 8"),
+    ("stream_combine", {"OPERATION": 3}, "3 and 0"),
+    ("stream_combine", {"OPERATION": 2, "B_SHIFT": 1}, "0 and 1"),
+    ("stream_concatenate", {"B_BEATS": 0}, "1 and 0"),
+    ("stream_concatenate", {"PE": 0}, "0, 8, 8 and 8"),
+    ("stream_slice", {"START_WIDTH": 3, "STOP_WIDTH": 3}, "3, 3, 4 and 1"),
+    ("stream_slice", {"STOP_HEIGHT": 5}, "0, 5, 4 and 1"),
+    ("stream_slice", {"STEP_CF": 0}, "0, 1, 1 and 0"),
     ("relu", {"NEGATIVE_SLOPE_SHIFT": -2}, "-2"),
 ]
 
