@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from rtl_tests.common.case import Case
 from rtl_tests.stream_slice.test_stream_slice import Part, case
 
 
@@ -17,7 +18,7 @@ def axis_parts() -> list[tuple[int, Part]]:
     ]
 
 
-def cases() -> list:
+def cases() -> list[Case]:
     """One axis sweeps while the two others stand at parts that keep some and drop some."""
     every = axis_parts()
     found = {}
