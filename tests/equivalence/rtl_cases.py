@@ -26,11 +26,12 @@ from toolchain.ir import (
     Requantise,
     Reshape,
     Rounding,
+    Slice,
     TensorType,
     Threshold,
     operations,
 )
-from toolchain.passes.choose_folding import Folding, StageFolding
+from toolchain.passes.choose_folding import Folding, StageFolding, choose_folding
 from toolchain.passes.folding_model import options
 from toolchain.passes.group_stages import Stage
 from toolchain.target import Target
@@ -48,18 +49,38 @@ def sample_members() -> Iterator[Member]:
         for index, (sample, types) in enumerate(operation.samples()):
             for label, simd, pe in _foldings(sample, types):
                 name = f"{kind}_{index}_{label}"
-                builder = GraphBuilder(name)
-                if isinstance(sample, Input):
-                    builder.output(builder.add(sample, name=f"s{number}_input"))
-                else:
-                    source = builder.add(Input(types[0].shape, types[0].element), name=f"s{number}_input")
-                    builder.output(builder.add(sample, source, name=f"s{number}_{kind}"))
-                graph = builder.build()
+                graph = _sample_graph(name, f"s{number}_", sample, types)
                 if refused(graph):
                     continue
-                stages = {} if isinstance(sample, Input | Reshape) else {f"s{number}_{kind}": StageFolding(simd, pe)}
+                stages = {}
+                if not isinstance(sample, Input | Reshape):
+                    around = choose_folding(graph, 1 << 20) if len(types) > 1 else Folding(0, {})
+                    stages = {**around.stages, f"s{number}_{kind}": StageFolding(simd, pe)}
                 yield Member(name, graph, Folding(0, stages))
                 number += 1
+
+
+def _sample_graph(name: str, prefix: str, sample: Operation, types: tuple[TensorType, ...]) -> Graph:
+    """The operation behind an input; several operands are parts of one input, requantised."""
+    builder = GraphBuilder(name)
+    if isinstance(sample, Input):
+        builder.output(builder.add(sample, name=f"{prefix}input"))
+        return builder.build()
+    if len(types) == 1:
+        operands = [builder.add(Input(types[0].shape, types[0].element), name=f"{prefix}input")]
+    else:
+        size = sum(tensor.size for tensor in types)
+        source = builder.add(Input((size,), IntegerType(True, 9, 3)), name=f"{prefix}input")
+        operands, start = [], 0
+        for place, tensor in enumerate(types):
+            bounds = (start,), (start + tensor.size,), (1,)
+            part = builder.add(Slice(*bounds), source, name=f"{prefix}part_{place}")
+            part = builder.add(Reshape(tensor.shape), part, name=f"{prefix}shape_{place}")
+            element = IntegerType(tensor.element.signed, tensor.element.width, tensor.element.fraction)
+            operands.append(builder.add(Requantise(element), part, name=f"{prefix}operand_{place}"))
+            start += tensor.size
+    builder.output(builder.add(sample, *operands, name=f"{prefix}{sample.kind}"))
+    return builder.build()
 
 
 def refused(graph: Graph) -> list[str]:

@@ -8,6 +8,9 @@ folder, because the paths of memory files are relative to it.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from toolchain.data_folders import RTL_LIBRARY
 from toolchain.errors import UnsupportedModel
 from toolchain.ir import Graph, Input, Node, Reshape
@@ -49,14 +52,25 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
 
     if folding is None:
         folding = choose_folding(graph, target.cycles_per_frame or default_cycles_per_frame(graph))
-    library = sorted(path.stem for path in RTL_LIBRARY.glob("*.sv"))
-    network = lay_out(graph, check_folding(graph, folding), library)
-    used = {module for part in network.parts for module in (part.instance.module, *part.instance.uses)}
-    files = [
-        PlannedFile(f"rtl/{name}.sv", (RTL_LIBRARY / f"{name}.sv").read_bytes()) for name in library if name in used
-    ]
+    library = {path.stem: path.read_text() for path in sorted(RTL_LIBRARY.glob("*.sv"))}
+    network = lay_out(graph, check_folding(graph, folding), list(library))
+    used = _with_modules_below({part.instance.module for part in network.parts}, library)
+    files = [PlannedFile.text(f"rtl/{name}.sv", library[name]) for name in library if name in used]
     files.append(PlannedFile.text(f"rtl/{network.top}.sv", top_text(network, graph, __version__)))
     sources = [file.path for file in files]
     files += [PlannedFile(memory.path, memory.content()) for part in network.parts for memory in part.instance.memories]
     files.append(PlannedFile.text("files.f", "".join(f"{path}\n" for path in sources)))
     return BuildPlan("rtl-streaming", network.top, tuple(files), facts(network, graph))
+
+
+def _with_modules_below(modules: set[str], library: Mapping[str, str]) -> set[str]:
+    """The modules and all that they instance, from the library's texts."""
+    reached: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            code = re.sub(r"//.*", "", library[module])
+            waiting += [name for name in re.findall(r"\b([A-Za-z_]\w*)\s*#\s*\(", code) if name in library]
+    return reached

@@ -6,10 +6,9 @@ from __future__ import annotations
 from functools import partial
 from math import lcm
 
-import numpy as np
-
+from toolchain.backends.rtl.streaming.branch_timing import fork_timing
 from toolchain.backends.rtl.streaming.instance import Instance, number
-from toolchain.backends.rtl.streaming.timing import NarrowTiming, Queue, StepTiming, Timing, queue_timing, widen_timing
+from toolchain.backends.rtl.streaming.timing import NarrowTiming, Timing, queue_timing, widen_timing
 from toolchain.ir import IntegerType
 
 
@@ -24,7 +23,6 @@ def width_converter(element: IntegerType, input_lanes: int, output_lanes: int, f
         timing.append(NarrowTiming(middle // output_lanes))
     return Instance(
         module="stream_width_converter",
-        uses=("stream_widen", "stream_narrow", "skid_buffer"),
         parameters=(
             ("ELEMENT_WIDTH", number(element.width)),
             ("INPUT_ELEMENTS", number(input_lanes)),
@@ -43,7 +41,6 @@ def fifo(element: IntegerType, lanes: int, beats: int, depth: int) -> Instance:
     """stream_fifo of `depth` beats, at least 2, in a stream of `beats` beats a frame."""
     return Instance(
         module="stream_fifo",
-        uses=("skid_buffer",),
         parameters=(("DATA_WIDTH", number(lanes * element.width)), ("DEPTH", number(depth))),
         input_lanes=lanes,
         output_lanes=lanes,
@@ -58,11 +55,10 @@ def fork(element: IntegerType, lanes: int, beats: int) -> Instance:
     """stream_fork: the same beats on two outputs."""
     return Instance(
         module="stream_fork",
-        uses=(),
         parameters=(("DATA_WIDTH", number(lanes * element.width)),),
         input_lanes=lanes,
         output_lanes=lanes,
-        timing=(StepTiming(np.array([1]), np.array([3]), (Queue(2, 1), Queue(2, 1))),),
+        timing=(fork_timing(),),
         output_element=element,
         output_beats=beats,
         output_ports=("m_axis_a", "m_axis_b"),
@@ -73,7 +69,6 @@ def register_slice(element: IntegerType, lanes: int, beats: int) -> Instance:
     """skid_buffer."""
     return Instance(
         module="skid_buffer",
-        uses=(),
         parameters=(("DATA_WIDTH", number(lanes * element.width)),),
         input_lanes=lanes,
         output_lanes=lanes,

@@ -23,13 +23,13 @@ except ImportError:  # the extra 'rtl' brings it
 
 _STEP, _BUFFER, _NARROW = 0, 1, 2
 #: Columns of a kernel's constants.
-_KIND, _PERIOD, _FIRST, _SECOND, _INPUT_BEATS, _BUFFER_BEATS, _INPUTS, _OUTPUTS = range(8)
+_KIND, _PERIOD, _FIRST, _SECOND, _INPUT_BEATS, _BUFFER_BEATS, _INPUTS, _OUTPUTS, _GAPS = range(9)
 #: Columns of a kernel's state. _LAST: the cycle of its last step, read or move; _ROOM: see `_ready`.
 _PLACE, _LAST, _COUNT, _ROOM = range(4)
 _NEVER = -1  # not decided yet
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _slot(made: int, slots: int, stream: int, offset: Any, passed: Any, times: Any) -> int:
     """The first cycle in which a queue has room for beat number `made`, or _NEVER while that is not decided."""
     if made < slots:
@@ -39,7 +39,7 @@ def _slot(made: int, slots: int, stream: int, offset: Any, passed: Any, times: A
     return times[offset[stream] + made - slots] + 1
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _step_from(
     k: int,
     kernel: Any,
@@ -56,7 +56,7 @@ def _step_from(
     place = state[k, _PLACE]
     consumes = pattern[kernel[k, _FIRST] + place]
     produces = pattern[kernel[k, _SECOND] + place]
-    cycle = state[k, _LAST] + 1
+    cycle = state[k, _LAST] + 1 + pattern[kernel[k, _GAPS] + place]
     for port in range(kernel[k, _OUTPUTS]):
         if produces >> port & 1:
             free = _slot(counts[k, 1, port], queues[k, 1, port], ports[k, 1, port], offset, passed, times)
@@ -76,7 +76,7 @@ def _step_from(
     return cycle, direct
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _do_step(
     k: int,
     cycle: int,
@@ -104,7 +104,7 @@ def _do_step(
     state[k, _PLACE] = place + 1 if place + 1 < kernel[k, _PERIOD] else 0
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _advance(
     k: int,
     limit: Any,
@@ -164,7 +164,7 @@ def _advance(
             state[k, _COUNT] = moved
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _ready(
     k: int,
     port: int,
@@ -216,7 +216,7 @@ def _ready(
     return max(earliest, state[k, _LAST] + 1) if state[k, _COUNT] == beat else _NEVER
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _offer(
     k: int,
     port: int,
@@ -319,6 +319,15 @@ def _run(
                     _do_step(reader, cycle, kernel, ports, state, counts, used, pattern, offset, made)
 
 
+def _without_empty_steps(timing: StepTiming) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(consumes, produces, how many steps that do neither stand before) of the steps that do something, and of the last."""
+    busy = (timing.consumes | timing.produces) != 0
+    busy[-1] = True
+    kept = np.flatnonzero(busy)
+    gaps = np.diff(kept, prepend=-1) - 1
+    return timing.consumes[kept], timing.produces[kept], gaps.astype(np.int32)
+
+
 class CircuitState:
     """Arrays of a circuit's times; they grow with the frames that are asked for."""
 
@@ -326,7 +335,7 @@ class CircuitState:
         count, streams = len(circuit.kernels), len(circuit.links)
         self._beats = np.array([link.beats for link in circuit.links], np.int64)
         self._interval, self._even = source_interval_cycles, even
-        self._kernel = np.zeros((count, 8), np.int64)
+        self._kernel = np.zeros((count, 9), np.int64)
         self._ports = np.full((count, 2, MOST_PORTS), -1, np.int64)
         self._queues = np.zeros((count, 3, MOST_PORTS), np.int64)  # input depths, output slots, output latencies
         self._state = np.zeros((count, 4), np.int64)
@@ -352,19 +361,19 @@ class CircuitState:
                 continue
             if isinstance(timing, StepTiming):
                 row[_KIND] = _STEP
-                pair = (timing.consumes, timing.produces)
+                patterns_here: tuple[np.ndarray, ...] = _without_empty_steps(timing)
                 self._queues[number, 0, : len(inputs)] = timing.inputs
                 queues = timing.outputs
             else:
                 row[_KIND] = _BUFFER
                 row[_INPUT_BEATS], row[_BUFFER_BEATS] = timing.input_beats, timing.buffer_beats
-                pair, queues = (timing.sources, timing.keeps), (timing.queue,)
+                patterns_here, queues = (timing.sources, timing.keeps), (timing.queue,)
             self._queues[number, 1, : len(outputs)] = [queue.slots for queue in queues]
             self._queues[number, 2, : len(outputs)] = [queue.latency_cycles for queue in queues]
-            row[_PERIOD] = len(pair[0])
-            row[_FIRST], row[_SECOND] = at, at + len(pair[0])
-            at += 2 * len(pair[0])
-            patterns += pair
+            row[_PERIOD] = len(patterns_here[0])
+            row[_FIRST], row[_SECOND], row[_GAPS] = at, at + len(patterns_here[0]), at + 2 * len(patterns_here[0])
+            at += len(patterns_here) * len(patterns_here[0])
+            patterns += patterns_here
         self._pattern = np.concatenate(patterns) if patterns else np.zeros(1, np.int32)
         self._passed = np.zeros(streams, np.int64)
         self._frames = 0

@@ -31,7 +31,7 @@ class MemoryFile:
 class Instance:
     """A module of the library with everything that its place in a network decides.
 
-    uses: the library modules below it. parameters: (name, SystemVerilog expression), in the order of the module.
+    parameters: (name, SystemVerilog expression), in the order of the module.
     input_lanes, output_lanes: elements of a beat on both sides. timing: the rules of the module, or of each module of
     the chain that it consists of; inner_lanes: elements of a beat between the parts of that chain.
     output_element, output_beats: of each output stream, which all carry the same; beats a frame. label: what it adds to its
@@ -42,7 +42,6 @@ class Instance:
     """
 
     module: str
-    uses: tuple[str, ...]
     parameters: tuple[tuple[str, str], ...]
     input_lanes: int
     output_lanes: int

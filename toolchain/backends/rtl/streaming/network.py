@@ -13,8 +13,8 @@ from toolchain.backends.rtl.streaming.plumbing import SOURCE, Endpoint, Plumbing
 from toolchain.backends.rtl.streaming.schedule import SteadyState
 from toolchain.backends.rtl.streaming.size_memories import size_memories
 from toolchain.identifiers import identifiers
-from toolchain.ir import Graph, IntegerType
-from toolchain.passes.choose_folding import Folding, cycles
+from toolchain.ir import Graph, InsertZeros, IntegerType, Pad
+from toolchain.passes.choose_folding import Folding, StageFolding, cycles
 from toolchain.passes.folding_model import is_matrix, slides
 from toolchain.passes.group_stages import Stage, group_stages, result_stage
 
@@ -149,27 +149,41 @@ class _Drawing:
         return self._ends[result].pop(0)
 
     def add_stage(self, stage: Stage, folding: Folding, key: str) -> None:
+        """Place a stage's instances; each takes the one before, and as many of the stage's operands as it has ports left."""
         option = folding.stages[stage.name]
         instances = kernels()[type(stage.operation)].instances(stage, option, key)
-        ends = tuple(self._widened(self.take(source), instances[0].input_lanes, key) for source in stage.sources)
-        if is_matrix(stage) and not slides(stage) and option.pe < stage.output_type.channels and ends[0] != SOURCE:
-            element, lanes, beats = self.plumbing.stream(ends[0])
-            purpose = "lets the stages before work on the next frame"
-            ends = (self.plumbing.add(fifo(element, lanes, beats, 2), ends, f"{key}_fifo", purpose=purpose),)
+        purpose = self._why_fifo(stage, option)
+        operands = [self.take(source) for source in stage.sources]
+        if purpose:
+            operands = [self._buffered(end, instances[0].input_lanes, key, purpose) for end in operands]
+        ends: list[Endpoint] = []
         for instance in instances:
-            is_last = instance is instances[-1]
-            if not is_last or len(instances) > 1:
-                ends = tuple(self._widened(end, instance.input_lanes, key) for end in ends)
-            ends = (
-                self.plumbing.add(
-                    instance,
-                    ends,
-                    key if is_last else f"{key}_{instance.label}",
-                    stage if is_last else None,
-                    "" if is_last else f"for {key}",
-                ),
-            )
+            while len(ends) < len(instance.input_ports):
+                ends.append(operands.pop(0))
+            inputs = tuple(self._widened(end, instance.input_lanes, key) for end in ends)
+            if instance is instances[-1]:
+                ends = [self.plumbing.add(instance, inputs, key, stage)]
+            else:
+                ends = [self.plumbing.add(instance, inputs, f"{key}_{instance.label}", purpose=f"for {key}")]
+        assert not operands
         self.offer(stage.name, ends[0], key)
+
+    def _why_fifo(self, stage: Stage, option: StageFolding) -> str:
+        """Why the stages before this one would have to wait for it without a FIFO; empty if they would not."""
+        if is_matrix(stage):
+            waits = not slides(stage) and option.pe < stage.output_type.channels
+            return "lets the stages before work on the next frame" if waits else ""
+        if isinstance(stage.operation, Pad | InsertZeros):
+            return "lets the stage before go on during the border"
+        return "lets one operand come before the other" if len(stage.sources) > 1 else ""
+
+    def _buffered(self, end: Endpoint, lanes: int, key: str, purpose: str) -> Endpoint:
+        """The stream with beats of `lanes` elements, behind a FIFO unless the stream's writer is one, or the source."""
+        end = self._widened(end, lanes, key)
+        if end == SOURCE or self.plumbing.drafts[end[0]].instance.module == "stream_fifo":
+            return end
+        element, lanes, beats = self.plumbing.stream(end)
+        return self.plumbing.add(fifo(element, lanes, beats, 2), (end,), f"{key}_fifo", purpose=purpose)
 
     def _widened(self, end: Endpoint, lanes: int, key: str) -> Endpoint:
         """The stream with beats of `lanes` elements."""

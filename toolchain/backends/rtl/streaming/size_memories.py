@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from toolchain.backends.rtl.streaming.plumbing import Plumbing
 
 #: Beats of all streams together that the search for the smallest depths may compute; beyond, depths that are enough stay.
-_SEARCH_BEATS = 2_000_000_000
-#: Frames that one schedule of the search computes at most, about.
-_FRAMES = 6
+_SEARCH_BEATS = 100_000_000
+#: Frames that the search looks at to see whether a network keeps its pace; the result is proven afterwards.
+_SEARCH_FRAMES = 4
 
 
 def size_memories(plumbing: Plumbing, target: int) -> Plumbing:
@@ -19,15 +21,17 @@ def size_memories(plumbing: Plumbing, target: int) -> Plumbing:
 
     What a memory holds at most while frames come at the target's pace, evenly spread, and nothing ever waits for room, is
     enough: with that room nothing is later than it was, and a source that offers earlier makes nothing later. From there on
-    the depths are reduced one after the other, from the input on.
+    the depths are reduced one after the other, those first that may save most bits.
     """
     places = plumbing.resizable()
     if not places:
         return plumbing
-    unbounded = {}
+    least = {place: plumbing.drafts[place].instance.least_depth for place in places}
+    unbounded, bits = {}, {}
     for place in places:
-        _, _, beats = plumbing.stream(plumbing.drafts[place].inputs[0])
-        unbounded[place] = plumbing.drafts[place].instance.least_depth + 4 * (beats + 1)
+        element, lanes, beats = plumbing.stream(plumbing.drafts[place].inputs[0])
+        unbounded[place] = least[place] + 4 * (beats + 1)
+        bits[place] = element.width * lanes
     free = plumbing.with_depths(unbounded)
     paced = free.schedule(target, even=True)
     if not paced.sustains(target):
@@ -37,24 +41,36 @@ def size_memories(plumbing: Plumbing, target: int) -> Plumbing:
         if not paced.sustains(target):
             return free
     kernels = free.circuit()[2]
-    least = {place: plumbing.drafts[place].instance.least_depth for place in places}
-    depths = {place: max(least[place], paced.occupancy(kernels[place])) for place in places}
+    enough = {place: max(least[place], paced.occupancy(kernels[place])) for place in places}
+    found = _search(plumbing, target, least, enough, bits)
+    sized = plumbing.with_depths(found)
+    return sized if sized.schedule(target).sustains(target) else plumbing.with_depths(enough)
 
-    def sustained(changed: dict[int, int]) -> bool:
-        return plumbing.with_depths({**depths, **changed}).schedule(target).sustains(target)
 
-    if sustained(least):
-        return plumbing.with_depths(least)
-    beats = sum(link.beats for link in free.circuit()[0].links)
-    budget = _SEARCH_BEATS // (beats * _FRAMES)
-    for place in places:
-        low, high = least[place], depths[place]
-        while low < high and budget > 0:
-            budget -= 1
+def _search(
+    plumbing: Plumbing,
+    target: int,
+    least: Mapping[int, int],
+    enough: Mapping[int, int],
+    bits: Mapping[int, int],
+) -> dict[int, int]:
+    """Depths between `least` and `enough`, by place, that seem to keep the pace."""
+
+    def keeps_pace(depths: Mapping[int, int]) -> bool:
+        return plumbing.with_depths(depths).schedule(target).seems_to_sustain(target, _SEARCH_FRAMES)
+
+    if keeps_pace(least):
+        return dict(least)
+    depths = dict(enough)
+    tries = _SEARCH_BEATS // (_SEARCH_FRAMES * sum(link.beats for link in plumbing.circuit()[0].links))
+    for place in sorted(depths, key=lambda place: ((least[place] - enough[place]) * bits[place], place)):
+        low, high = least[place], enough[place]
+        while low < high and tries > 0:
+            tries -= 1
             middle = (low + high) // 2
-            if sustained({place: middle}):
+            if keeps_pace({**depths, place: middle}):
                 high = middle
             else:
                 low = middle + 1
         depths[place] = high
-    return plumbing.with_depths(depths)
+    return depths

@@ -64,7 +64,6 @@ def window_instance(windows: Windows, tensor: TensorType, lanes: int, buffer_bea
 
     return Instance(
         module="sliding_window",
-        uses=("wrap_counter", "result_queue", "stream_fifo", "skid_buffer"),
         parameters=(
             ("HEIGHT", number(windows.height)),
             ("WIDTH", number(windows.width)),
@@ -95,12 +94,14 @@ def reduce_refusal(stage: Stage) -> str | None:
     return too_many_axes(stage)
 
 
-def reduce_instance(stage: Stage, element: IntegerType, lanes: int, is_sum: bool) -> Instance:
-    """window_reduce over the stage's windows, for elements of type `element`."""
+def reduce_instance(
+    stage: Stage, element: IntegerType, lanes: int, *, is_sum: bool, result: IntegerType | None = None
+) -> Instance:
+    """window_reduce over the stage's windows, of elements of type `element` to the stage's own type, or another."""
+    result = result or stage.output_type.element
     channels = stage.output_type.channels
     return Instance(
         module="window_reduce",
-        uses=("wrap_counter", "result_queue", "stream_fifo", "skid_buffer"),
         parameters=(
             ("TAPS", number(taps(stage))),
             ("CHANNELS", number(channels)),
@@ -108,11 +109,11 @@ def reduce_instance(stage: Stage, element: IntegerType, lanes: int, is_sum: bool
             ("INPUT_WIDTH", number(element.width)),
             ("INPUT_SIGNED", flag(element.signed)),
             ("OPERATION", number(int(is_sum))),
-            ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
+            ("OUTPUT_WIDTH", number(result.width)),
         ),
         input_lanes=lanes,
         output_lanes=lanes,
         timing=(window_reduce_timing(taps(stage), channels // lanes),),
-        output_element=stage.output_type.element,
+        output_element=result,
         output_beats=stage.output_type.size // lanes,
     )

@@ -49,7 +49,6 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     return (
         Instance(
             module="add_bias",
-            uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
             parameters=parameters,
             input_lanes=pe,
             output_lanes=pe,

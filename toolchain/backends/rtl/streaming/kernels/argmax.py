@@ -35,7 +35,6 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     return (
         Instance(
             module="argmax",
-            uses=("result_queue", "stream_fifo", "skid_buffer"),
             parameters=parameters,
             input_lanes=pe,
             output_lanes=1,

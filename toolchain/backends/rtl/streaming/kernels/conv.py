@@ -3,24 +3,53 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from toolchain.backends.rtl.streaming.instance import Instance
-from toolchain.backends.rtl.streaming.kernels._windows import too_many_axes, window_instances
+from toolchain.backends.rtl.streaming.kernels import add_bias
+from toolchain.backends.rtl.streaming.kernels._windows import reduce_instance, too_many_axes, window_instances
 from toolchain.backends.rtl.streaming.kernels.dense import matrix_instance, matrix_refusal
-from toolchain.ir import Conv
+from toolchain.backends.rtl.streaming.kernels.scale import scale_instance, scale_refusal
+from toolchain.ir import Conv, IntegerType
 from toolchain.passes.choose_folding import StageFolding
+from toolchain.passes.folding_model import is_depthwise, positions
 from toolchain.passes.group_stages import Stage
 
 OPERATION = Conv
 
 
 def why_unsupported(stage: Stage) -> str | None:
+    if is_depthwise(stage.operation):
+        return too_many_axes(stage) or scale_refusal(stage, _taps(stage))
     return too_many_axes(stage) or matrix_refusal(stage, _matrix(stage))
 
 
 def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
-    return (*window_instances(stage, folding.simd), matrix_instance(stage, _matrix(stage), folding, identifier))
+    windows = window_instances(stage, folding.simd)
+    if not is_depthwise(stage.operation):
+        return (*windows, matrix_instance(stage, _matrix(stage), folding, identifier))
+    # Each element under the window times its weight, and the sum over the window's pixels: a channel's own sum.
+    element, lanes = stage.input_type.element, folding.pe
+    factors = _taps(stage)
+    corners = [v * w for v in (element.minimum, element.maximum) for w in (int(factors.min()), int(factors.max()))]
+    product = IntegerType.spanning(min(corners), max(corners))
+    beats = positions(stage) * factors.size // lanes
+    scaled = scale_instance(element, product, factors.ravel(), lanes, beats, identifier)
+    sums = stage.operation.infer(stage.input_type).element
+    summed = reduce_instance(stage, product, lanes, is_sum=True, result=sums)
+    if stage.bias is None:
+        return (*windows, scaled, summed)
+    biased = Stage(stage.nodes[1:], (stage.name,), (replace(stage.output_type, element=sums),), stage.output_type)
+    return (*windows, scaled, replace(summed, label="sums"), *add_bias.instances(biased, folding, identifier))
+
+
+def _taps(stage: Stage) -> np.ndarray:
+    """The weights (pixels under the window, channels) of a depthwise convolution."""
+    operation = stage.operation
+    assert isinstance(operation, Conv)
+    return operation.weights.reshape(-1, operation.output_channels)
 
 
 def _matrix(stage: Stage) -> np.ndarray:

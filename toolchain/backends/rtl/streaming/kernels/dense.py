@@ -97,7 +97,6 @@ def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, ide
     )
     return Instance(
         module="matrix_vector_unit",
-        uses=("constant_memory", "multiplier", "adder_tree", "result_queue", "stream_fifo", "skid_buffer"),
         parameters=parameters,
         input_lanes=simd,
         output_lanes=pe,

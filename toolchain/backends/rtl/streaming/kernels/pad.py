@@ -55,7 +55,6 @@ def _pad(stage: Stage, folding: StageFolding, *, hold: bool) -> Instance:
     row_beats = (left * beats, width * beats, right * beats)
     return Instance(
         module="pad",
-        uses=("border_counter", "wrap_counter", "skid_buffer"),
         parameters=parameters,
         input_lanes=folding.simd,
         output_lanes=folding.pe,

@@ -44,7 +44,6 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     return (
         Instance(
             module="relu",
-            uses=("saturate", "skid_buffer"),
             parameters=parameters,
             input_lanes=folding.pe,
             output_lanes=folding.pe,

@@ -75,7 +75,6 @@ def convert_instance(source: IntegerType, target: IntegerType, lanes: int, beats
     )
     return Instance(
         module="requantise",
-        uses=("saturate", "result_queue", "stream_fifo", "skid_buffer"),
         parameters=parameters,
         input_lanes=lanes,
         output_lanes=lanes,
@@ -108,7 +107,6 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     return (
         Instance(
             module="requantise",
-            uses=("saturate", "result_queue", "stream_fifo", "skid_buffer"),
             parameters=parameters,
             input_lanes=folding.pe,
             output_lanes=folding.pe,

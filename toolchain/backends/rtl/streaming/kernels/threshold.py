@@ -64,7 +64,6 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     return (
         Instance(
             module="threshold",
-            uses=("constant_memory", "result_queue", "stream_fifo", "skid_buffer"),
             parameters=parameters,
             input_lanes=pe,
             output_lanes=pe,
