@@ -35,7 +35,6 @@ from toolchain.passes.choose_folding import (
     cycles,
     default_cycles_per_frame,
     divisors,
-    multipliers,
 )
 from toolchain.passes.folding_model import converter_logic, logic, options
 from toolchain.passes.group_stages import group_stages
@@ -68,39 +67,31 @@ def test_default_is_the_largest_tensor() -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 16, 64, 100, 5000])
 @pytest.mark.parametrize("sizes", [(64, 32, 32, 10), (12, 8, 6, 5), (7, 3), (1, 1)])
-def test_fewest_multipliers_within_the_pace(sizes: tuple[int, ...], limit: int) -> None:
+def test_within_the_pace(sizes: tuple[int, ...], limit: int) -> None:
     graph = network(*sizes)
     folding = choose_folding(graph, limit)
     check_folding(graph, folding)
     for stage in group_stages(graph):
         option = folding.stages[stage.name]
         assert cycles(stage, option) <= limit
-        if isinstance(stage.operation, Dense):
-            inputs, outputs = stage.operation.weights.shape
-            every = itertools.product(divisors(inputs), divisors(outputs))
-            fewest = min(simd * pe for simd, pe in every if (inputs // simd) * (outputs // pe) <= limit)
-            assert multipliers(stage, option) == fewest
 
 
 @pytest.mark.parametrize("limit", [2, 6, 12, 24])
 @pytest.mark.parametrize("sizes", [(4, 6, 2), (6, 4, 3), (3, 3)])
 def test_no_folding_is_cheaper(sizes: tuple[int, ...], limit: int) -> None:
-    """Every folding of a small network, one by one: none has fewer multipliers, or as many and less other logic."""
+    """Every folding of a small network, one by one: none has less logic, or as much and fewer cycles."""
     graph = network(*sizes)
     stages = group_stages(graph)
 
-    def cost(options: tuple[StageFolding, ...]) -> tuple[int, int, int]:
-        pairs = list(zip(stages, options, strict=True))
+    def cost(chosen: tuple[StageFolding, ...]) -> tuple[int, int]:
+        pairs = list(zip(stages, chosen, strict=True))
         converters = sum(
             converter_logic(stage.input_type.element.width, before.pe, option.simd)
             for (_, before), (stage, option) in itertools.pairwise(pairs)
         )
+        source = 2 * chosen[0].simd * stages[0].input_type.element.width
         own = sum(logic(stage, option) for stage, option in pairs)
-        return (
-            sum(multipliers(stage, option) for stage, option in pairs),
-            own + converters,
-            sum(cycles(stage, option) for stage, option in pairs),
-        )
+        return own + converters + source, sum(cycles(stage, option) for stage, option in pairs)
 
     every = itertools.product(
         *([option for option in options(stage) if cycles(stage, option) <= limit] for stage in stages)
@@ -110,9 +101,10 @@ def test_no_folding_is_cheaper(sizes: tuple[int, ...], limit: int) -> None:
 
 
 def test_neighbours_fit() -> None:
+    """Converters cost logic: most neighbours have beats of one width."""
     folding = choose_folding(network(16, 64, 32, 32, 5), 64)
     lanes = [(f.simd, f.pe) for f in folding.stages.values()]
-    assert sum(before[1] != after[0] for before, after in itertools.pairwise(lanes)) == 1
+    assert sum(before[1] != after[0] for before, after in itertools.pairwise(lanes)) <= 3
 
 
 def test_same_graph_same_folding() -> None:
@@ -238,15 +230,27 @@ def test_stages_of_a_network_with_branches() -> None:
 
 
 @pytest.mark.parametrize("limit", [1296, 2592, 5184, 20736])
-def test_branches_keep_the_pace_with_the_fewest_multipliers(limit: int) -> None:
+def test_branches_keep_the_pace_and_no_change_of_one_stage_is_cheaper(limit: int) -> None:
     graph = residual()
     folding = check_folding(graph, choose_folding(graph, limit))
     assert folding == choose_folding(graph, limit)
-    for stage in group_stages(graph):
-        option = folding.stages[stage.name]
-        fewest = min(multipliers(stage, other) for other in options(stage) if cycles(stage, other) <= limit)
-        assert cycles(stage, option) <= limit
-        assert multipliers(stage, option) == fewest
+    stages = {stage.name: stage for stage in group_stages(graph)}
+
+    def cost(chosen: dict[str, StageFolding]) -> int:
+        total = 2 * chosen["first"].simd * stages["first"].input_type.element.width
+        for stage in stages.values():
+            total += logic(stage, chosen[stage.name])
+            for source, tensor in zip(stage.sources, stage.input_types, strict=True):
+                if source in chosen:
+                    total += converter_logic(tensor.element.width, chosen[source].pe, chosen[stage.name].simd)
+        return total
+
+    found = dict(folding.stages)
+    for stage in stages.values():
+        assert cycles(stage, found[stage.name]) <= limit
+        for option in options(stage):
+            if cycles(stage, option) <= limit:
+                assert cost(found) <= cost({**found, stage.name: option})
 
 
 def test_cycles_of_convolutions_and_pools() -> None:

@@ -37,8 +37,8 @@ __all__ = [
 #: Rounds over all chains after which a choice counts as final; it hardly ever takes more than three.
 _MOST_ROUNDS = 8
 
-#: (multipliers, logic with converters, cycles summed over stages): the first counts before the second, and so on.
-_Cost = tuple[int, int, int]
+#: (logic with converters, cycles summed over stages): the first counts before the second.
+_Cost = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,10 @@ def default_cycles_per_frame(graph: Graph) -> int:
 
 
 def choose_folding(graph: Graph, cycles_per_frame: int) -> Folding:
-    """The folding with the fewest multipliers in which no stage needs more than `cycles_per_frame` cycles a frame.
+    """The folding with the least logic in which no stage needs more than `cycles_per_frame` cycles a frame.
 
-    Among those, the one with the least logic for comparators, lanes and width converters (see `folding_model.logic`), which
-    prefers beats as wide as the neighbour's; then the one with the fewest cycles summed over the stages. In a network
-    without branches it is the best of all; with branches, each chain of stages between them is the best for the lanes chosen
+    Logic is that of `folding_model.logic`, of the width converters between stages, which prefers beats as wide as the
+    neighbour's, and of a register for the network's input. Among equals it is the one with the fewest cycles summed over the stages. In a network without branches it is the best of all; with branches, each chain of stages between them is the best for the lanes chosen
     around it.
     Raises UsageError where no folding is fast enough, naming the stage and the fewest cycles it can take; UnsupportedModel
     for operations that cannot be folded.
@@ -121,26 +120,32 @@ def _best_chain(
     for place, stage in enumerate(chain):
         reached: dict[int, tuple[_Cost, tuple[StageFolding, ...]]] = {}
         for option in candidates[stage.name]:
-            own = (multipliers(stage, option), logic(stage, option), cycles(stage, option))
+            own = (logic(stage, option), cycles(stage, option))
             if place:
                 ways: Iterable[tuple[int, tuple[_Cost, tuple[StageFolding, ...]]]] = best.items()
             else:
                 around = sum(
                     converter_logic(tensor.element.width, chosen[source].pe, option.simd)
-                    for source, tensor in zip(stage.sources, stage.input_types, strict=True)
                     if source in chosen
+                    else _input_logic(tensor.element.width, option) * (source not in candidates)
+                    for source, tensor in zip(stage.sources, stage.input_types, strict=True)
                 )
-                ways = [(option.simd, ((0, around, 0), ()))]
+                ways = [(option.simd, ((around, 0), ()))]
             if place == len(chain) - 1:
-                own = (own[0], own[1] + _behind(stage, option, chosen, readers[stage.name]), own[2])
+                own = (own[0] + _behind(stage, option, chosen, readers[stage.name]), own[1])
             for found, (cost, before) in ways:
                 converter = converter_logic(stage.input_type.element.width, found, option.simd)
-                total = (cost[0] + own[0], cost[1] + own[1] + converter, cost[2] + own[2])
+                total = (cost[0] + own[0] + converter, cost[1] + own[1])
                 if option.pe not in reached or total < reached[option.pe][0]:
                     reached[option.pe] = (total, (*before, option))
         best = reached
     picked = min(best.values(), key=lambda entry: (entry[0], [(option.simd, option.pe) for option in entry[1]]))[1]
     return {stage.name: option for stage, option in zip(chain, picked, strict=True)}
+
+
+def _input_logic(element_width: int, option: StageFolding) -> int:
+    """Logic of the register that whatever feeds the network needs for a beat of its input."""
+    return 2 * option.simd * element_width
 
 
 def _behind(stage: Stage, option: StageFolding, chosen: Mapping[str, StageFolding], readers: Sequence[Stage]) -> int:

@@ -29,6 +29,7 @@ from toolchain.ir import (
     TopK,
     Upsample,
 )
+from toolchain.ir.products import WeightedSums
 from toolchain.ir.windows import window_positions
 from toolchain.passes.group_stages import Stage
 
@@ -178,12 +179,32 @@ def options(stage: Stage) -> list[StageFolding]:
 
 
 def logic(stage: Stage, option: StageFolding) -> int:
-    """A figure that grows with a stage's logic: bits that are added, compared or selected in a cycle, multipliers aside."""
+    """A figure that grows with a stage's logic, about the LUTs with four inputs that it takes, memories aside.
+
+    A product of a and b bits counts a * b, whether LUTs or a DSP block compute it; a sum, a register with its logic, a
+    comparison, or a choice counts its bits.
+    """
+    inputs = [tensor.element.width for tensor in stage.input_types]
+    result = stage.output_type.element.width
+    operation = stage.operation
     if is_matrix(stage):
-        return option.pe * stage.output_type.element.width
-    bits = option.simd * sum(tensor.element.width for tensor in stage.input_types)
-    if isinstance(stage.operation, Threshold):
-        return bits * (1 + stage.operation.thresholds.shape[1])
+        assert isinstance(operation, WeightedSums)
+        weight = operation.weight_type.width
+        product = inputs[0] + weight
+        multiply = option.simd * inputs[0] * weight
+        tree = (option.simd - 1) * product
+        # Accumulator, bias and output queue; operands are registered for each row.
+        return option.pe * (multiply + tree + 3 * result + option.simd * inputs[0])
+    bits = option.simd * sum(inputs)
+    if isinstance(operation, Conv):
+        weight = operation.weight_type.width
+        return option.pe * (inputs[0] * weight + 3 * result)
+    if isinstance(operation, Scale):
+        return option.pe * (inputs[0] * int(operation.factors.max()).bit_length() + 2 * result)
+    if isinstance(operation, Multiply):
+        return option.pe * (inputs[0] * inputs[1] + 2 * result)
+    if isinstance(operation, Threshold):
+        return bits * (1 + operation.thresholds.shape[1])
     return bits
 
 

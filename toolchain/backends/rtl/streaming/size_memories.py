@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from toolchain.backends.rtl.streaming.plumbing import Plumbing
 
 #: Beats of all streams together that the search for the smallest depths may compute; beyond, depths that are enough stay.
-_SEARCH_BEATS = 100_000_000
+_SEARCH_BEATS = 50_000_000
+#: Beats a frame of all streams together up to which each depth is the very smallest; beyond, to a sixteenth of it.
+_EXACT_BEATS = 100_000
 #: Frames that the search looks at to see whether a network keeps its pace; the result is proven afterwards.
 _SEARCH_FRAMES = 4
 
@@ -62,10 +64,11 @@ def _search(
     if keeps_pace(least):
         return dict(least)
     depths = dict(enough)
-    tries = _SEARCH_BEATS // (_SEARCH_FRAMES * sum(link.beats for link in plumbing.circuit()[0].links))
+    beats = sum(link.beats for link in plumbing.circuit()[0].links)
+    tries = _SEARCH_BEATS // (_SEARCH_FRAMES * beats)
     for place in sorted(depths, key=lambda place: ((least[place] - enough[place]) * bits[place], place)):
         low, high = least[place], enough[place]
-        while low < high and tries > 0:
+        while tries > 0 and high - low > (0 if beats <= _EXACT_BEATS else high >> 4):
             tries -= 1
             middle = (low + high) // 2
             if keeps_pace({**depths, place: middle}):
