@@ -32,12 +32,18 @@ def case(
     bias_width: int = 0,
     shift: int = 0,
     spare: int = 0,
+    only_weights: tuple[int, ...] = (),
     **parameters: int,
 ) -> Case:
-    """x: width and signedness of the input. bias_width 0: no bias. spare: bits above the accumulator width needed."""
+    """x: width and signedness of the input. bias_width 0: no bias. spare: bits above the accumulator width needed.
+
+    only_weights: what the weights are drawn from instead of all numbers of their width.
+    """
     input_width, input_signed = x
     random = Random(seed_of("matrix_vector_unit", name))
     weights = [draw(random, weight_width, True, inputs) for _ in range(outputs)]
+    if only_weights:
+        weights = [random.choices(only_weights, k=inputs) for _ in range(outputs)]
     bias = draw(random, bias_width, True, outputs) if bias_width else [0] * outputs
     # The narrowest accumulator that holds every output: from the ends of the input's range, weight by weight.
     low, high = (
@@ -127,6 +133,12 @@ CASES = [
     case("shifted_no_bias", 8, 4, 4, 4, (4, UNSIGNED), 4, shift=2, spare=5),
     case("deep", 32, 24, 2, 2, (3, SIGNED), 3, bias_width=6),
     case("two_levels", 22, 4, 11, 2, (4, UNSIGNED), 4, bias_width=6, ADDER_LEVELS=2),
+    case("many_rows", 6, 20, 3, 10, (4, SIGNED), 4),
+    case("wide_digits", 6, 4, 3, 2, (8, UNSIGNED), 4, bias_width=5),
+    case("wide_input", 6, 4, 3, 2, (9, SIGNED), 3),
+    case("narrow_sums", 4, 3, 2, 1, (1, UNSIGNED), 4, only_weights=(0, 0, 0, -1)),
+    case("narrowest_sums", 4, 2, 2, 1, (1, UNSIGNED), 4, only_weights=(0,)),
+    case("in_luts_digits", 12, 6, 3, 2, (12, SIGNED), 4, MULTIPLIER_STYLE=1),
     case("in_luts", 12, 6, 3, 2, (5, SIGNED), 5, MULTIPLIER_STYLE=1),
     case("in_luts_one_bit", 12, 6, 3, 2, (3, UNSIGNED), 1, MULTIPLIER_STYLE=1),
     case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),

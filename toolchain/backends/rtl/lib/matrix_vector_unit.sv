@@ -38,7 +38,8 @@ module matrix_vector_unit #(
   parameter              WEIGHT_FILE       = "",
   // Word group: bias of row lane p at bit p * BIAS_WIDTH; not read if HAS_BIAS is 0.
   parameter              BIAS_FILE         = "",
-  parameter int unsigned MULTIPLIER_STYLE  = 0,     // 0: the synthesis tool decides, 1: LUTs, 2: DSP blocks
+  // 0: LUTs for weights of up to 4 and inputs of up to 8 bits, else the synthesis tool decides; 1: LUTs, 2: DSP blocks
+  parameter int unsigned MULTIPLIER_STYLE  = 0,
   parameter              MEMORY_STYLE      = "auto",// hint for the weight memory: auto, block, distributed
   parameter int unsigned ADDER_LEVELS      = 1      // levels of the adder tree between two registers
 ) (
@@ -81,6 +82,11 @@ module matrix_vector_unit #(
   localparam int unsigned FACTOR_WIDTH  = INPUT_WIDTH + (INPUT_SIGNED ? 0 : 1);
   localparam int unsigned EXACT_WIDTH   = FACTOR_WIDTH + WEIGHT_WIDTH;
   localparam int unsigned PRODUCT_WIDTH = (EXACT_WIDTH < SUM_WIDTH) ? EXACT_WIDTH : SUM_WIDTH;
+
+  // Narrow weights are taken apart into digits: two bits each, the lowest one bit if WEIGHT_WIDTH is odd.
+  localparam bit          DIGITS        = WEIGHT_WIDTH <= 4 &&
+                                          (MULTIPLIER_STYLE == 1 || (MULTIPLIER_STYLE == 0 && INPUT_WIDTH <= 8));
+  localparam bit          LATE_ADDRESS  = DIGITS || MULTIPLIER_STYLE == 1;
 
   // Cycles from a step to its sum over the columns (three to the operands, two to the products), and to the result.
   localparam int unsigned TREE_STAGES  = ($clog2(SIMD) + ADDER_LEVELS - 1) / ADDER_LEVELS;
@@ -147,7 +153,7 @@ module matrix_vector_unit #(
     .data   (weight_word)
   );
   // The third cycle: before the memory it costs few registers; but a DSP block wants a register beside it.
-  if (MULTIPLIER_STYLE == 1) begin : g_address_register
+  if (LATE_ADDRESS) begin : g_address_register
     always_ff @(posedge clk) weight_address <= step;
     assign weights = weight_word;
   end else begin : g_weight_register
@@ -179,45 +185,161 @@ module matrix_vector_unit #(
     always_ff @(posedge clk) elements <= arriving;
   end
 
-  // ---- Products: two cycles; sums over the SIMD columns: TREE_STAGES cycles ------------------------------------------
+  // ---- Products and their sums over the SIMD columns: two cycles and TREE_STAGES cycles --------------------------------
   logic [PE*SUM_WIDTH-1:0] sums;
-  for (genvar p = 0; p < PE; p++) begin : g_row
-    // Elements of the row's own, next to its multipliers: rows are far apart where they are large. The attribute keeps a
-    // tool from merging the copies (Yosys looks for it on the process, others on the register).
-    (* keep = "true" *) logic [SIMD*INPUT_WIDTH-1:0] row_elements;
-    (* keep = "true" *) always_ff @(posedge clk) row_elements <= elements;
-    logic [SIMD*PRODUCT_WIDTH-1:0] products;
-    for (genvar s = 0; s < SIMD; s++) begin : g_column
-      logic signed [FACTOR_WIDTH-1:0] factor;
-      logic signed [WEIGHT_WIDTH-1:0] weight;
-      if (INPUT_SIGNED) begin : g_signed
-        assign factor = row_elements[s*INPUT_WIDTH +: INPUT_WIDTH];
-      end else begin : g_unsigned
-        assign factor = {1'b0, row_elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
+  if (DIGITS) begin : g_digits
+    // A digit of a weight selects a multiple of the element: 0, 1, 2 or 3 times (lower digit), or 0, 1, -2 or -1 times
+    // (upper digit, which has the weight's sign). The multiples are made once for several rows, so that a row has but
+    // a multiplexer a digit and column, and a tree of adders a digit; its two sums are added last. That is about
+    // three quarters of the LUTs of multipliers with a tree behind them.
+    localparam int unsigned LOW_BITS   = (WEIGHT_WIDTH > 2) ? WEIGHT_WIDTH - 2 : 0;  // of a weight, in the lower digit
+    localparam int unsigned HIGH_BITS  = WEIGHT_WIDTH - LOW_BITS;
+    localparam int unsigned DIGIT_SPAN = FACTOR_WIDTH + 2;                           // bits of every multiple
+    localparam int unsigned HIGH_SUM   = (SUM_WIDTH > LOW_BITS) ? SUM_WIDTH - LOW_BITS : 1;
+    localparam int unsigned LOW_WIDTH  = (DIGIT_SPAN < SUM_WIDTH) ? DIGIT_SPAN : SUM_WIDTH;
+    localparam int unsigned HIGH_WIDTH = (DIGIT_SPAN < HIGH_SUM) ? DIGIT_SPAN : HIGH_SUM;
+    // Rows that share the multiples: more would be too far apart.
+    localparam int unsigned SHARE      = 8;
+
+    for (genvar c = 0; c < (PE + SHARE - 1) / SHARE; c++) begin : g_share
+      logic [SIMD*DIGIT_SPAN-1:0] once;
+      logic [SIMD*DIGIT_SPAN-1:0] negated;
+      /* verilator lint_off UNUSEDSIGNAL */  // only a lower digit of two bits has it
+      logic [SIMD*DIGIT_SPAN-1:0] thrice;
+      /* verilator lint_on UNUSEDSIGNAL */
+      for (genvar s = 0; s < SIMD; s++) begin : g_column
+        logic signed [FACTOR_WIDTH-1:0] factor;
+        logic signed [DIGIT_SPAN-1:0]   value;
+        if (INPUT_SIGNED) begin : g_signed
+          assign factor = elements[s*INPUT_WIDTH +: INPUT_WIDTH];
+        end else begin : g_unsigned
+          assign factor = {1'b0, elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
+        end
+        assign value = DIGIT_SPAN'(factor);
+        // The attribute keeps a tool from merging the copies (Yosys looks for it on the process, others on the register).
+        (* keep = "true" *) always_ff @(posedge clk) once[s*DIGIT_SPAN +: DIGIT_SPAN] <= value;
+        always_ff @(posedge clk) begin
+          negated[s*DIGIT_SPAN +: DIGIT_SPAN] <= -value;
+          thrice[s*DIGIT_SPAN +: DIGIT_SPAN]  <= value + (value <<< 1);
+        end
       end
-      assign weight = weights[(p*SIMD+s)*WEIGHT_WIDTH +: WEIGHT_WIDTH];
-      multiplier #(
-        .A_WIDTH      (FACTOR_WIDTH),
-        .B_WIDTH      (WEIGHT_WIDTH),
-        .PRODUCT_WIDTH(PRODUCT_WIDTH),
-        .STYLE        (MULTIPLIER_STYLE)
-      ) u_multiplier (
-        .clk    (clk),
-        .a      (factor),
-        .b      (weight),
-        .product(products[s*PRODUCT_WIDTH +: PRODUCT_WIDTH])
+    end
+
+    for (genvar p = 0; p < PE; p++) begin : g_row
+      logic [SIMD*HIGH_WIDTH-1:0] high_products;
+      /* verilator lint_off UNUSEDSIGNAL */  // sums of two bits or less do not see the upper digits
+      logic [HIGH_SUM-1:0]        high_sum;
+      /* verilator lint_on UNUSEDSIGNAL */
+      for (genvar s = 0; s < SIMD; s++) begin : g_column
+        /* verilator lint_off UNUSEDSIGNAL */  // sums are modular: bits above theirs have no influence
+        logic [DIGIT_SPAN-1:0] once;
+        logic [DIGIT_SPAN-1:0] negated;
+        logic [DIGIT_SPAN-1:0] product;
+        /* verilator lint_on UNUSEDSIGNAL */
+        logic [HIGH_BITS-1:0]  digit;
+        assign once    = g_share[p/SHARE].once[s*DIGIT_SPAN +: DIGIT_SPAN];
+        assign negated = g_share[p/SHARE].negated[s*DIGIT_SPAN +: DIGIT_SPAN];
+        assign digit   = weights[(p*SIMD+s)*WEIGHT_WIDTH+LOW_BITS +: HIGH_BITS];
+        if (HIGH_BITS == 2) begin : g_two_bits
+          assign product = digit[1] ? (digit[0] ? negated : negated << 1) : (digit[0] ? once : '0);
+        end else begin : g_one_bit
+          assign product = digit[0] ? negated : '0;
+        end
+        always_ff @(posedge clk) high_products[s*HIGH_WIDTH +: HIGH_WIDTH] <= product[HIGH_WIDTH-1:0];
+      end
+      adder_tree #(
+        .OPERANDS        (SIMD),
+        .OPERAND_WIDTH   (HIGH_WIDTH),
+        .SUM_WIDTH       (HIGH_SUM),
+        .LEVELS_PER_STAGE(ADDER_LEVELS)
+      ) u_high_tree (
+        .clk     (clk),
+        .operands(high_products),
+        .sum     (high_sum)
+      );
+
+      if (LOW_BITS == 0) begin : g_one_digit
+        always_ff @(posedge clk) sums[p*SUM_WIDTH +: SUM_WIDTH] <= high_sum;
+      end else begin : g_two_digits
+        logic [SIMD*LOW_WIDTH-1:0] low_products;
+        logic [SUM_WIDTH-1:0]      low_sum;
+        for (genvar s = 0; s < SIMD; s++) begin : g_column
+          /* verilator lint_off UNUSEDSIGNAL */
+          logic [DIGIT_SPAN-1:0] once;
+          logic [DIGIT_SPAN-1:0] product;
+          /* verilator lint_on UNUSEDSIGNAL */
+          logic [LOW_BITS-1:0]   digit;
+          assign once  = g_share[p/SHARE].once[s*DIGIT_SPAN +: DIGIT_SPAN];
+          assign digit = weights[(p*SIMD+s)*WEIGHT_WIDTH +: LOW_BITS];
+          if (LOW_BITS == 2) begin : g_two_bits
+            logic [DIGIT_SPAN-1:0] thrice;
+            assign thrice  = g_share[p/SHARE].thrice[s*DIGIT_SPAN +: DIGIT_SPAN];
+            assign product = digit[1] ? (digit[0] ? thrice : once << 1) : (digit[0] ? once : '0);
+          end else begin : g_one_bit
+            assign product = digit[0] ? once : '0;
+          end
+          always_ff @(posedge clk) low_products[s*LOW_WIDTH +: LOW_WIDTH] <= product[LOW_WIDTH-1:0];
+        end
+        adder_tree #(
+          .OPERANDS        (SIMD),
+          .OPERAND_WIDTH   (LOW_WIDTH),
+          .SUM_WIDTH       (SUM_WIDTH),
+          .LEVELS_PER_STAGE(ADDER_LEVELS)
+        ) u_low_tree (
+          .clk     (clk),
+          .operands(low_products),
+          .sum     (low_sum)
+        );
+        if (SUM_WIDTH > LOW_BITS) begin : g_add
+          // The lowest bits come from the lower digits alone.
+          always_ff @(posedge clk) begin
+            sums[p*SUM_WIDTH +: LOW_BITS]                    <= low_sum[LOW_BITS-1:0];
+            sums[p*SUM_WIDTH+LOW_BITS +: SUM_WIDTH-LOW_BITS] <= high_sum + low_sum[SUM_WIDTH-1:LOW_BITS];
+          end
+        end else begin : g_low_alone
+          always_ff @(posedge clk) sums[p*SUM_WIDTH +: SUM_WIDTH] <= low_sum;
+        end
+      end
+    end
+  end else begin : g_multipliers
+    for (genvar p = 0; p < PE; p++) begin : g_row
+      // Elements of the row's own, next to its multipliers: rows are far apart where they are large. The attribute keeps a
+      // tool from merging the copies (Yosys looks for it on the process, others on the register).
+      (* keep = "true" *) logic [SIMD*INPUT_WIDTH-1:0] row_elements;
+      (* keep = "true" *) always_ff @(posedge clk) row_elements <= elements;
+      logic [SIMD*PRODUCT_WIDTH-1:0] products;
+      for (genvar s = 0; s < SIMD; s++) begin : g_column
+        logic signed [FACTOR_WIDTH-1:0] factor;
+        logic signed [WEIGHT_WIDTH-1:0] weight;
+        if (INPUT_SIGNED) begin : g_signed
+          assign factor = row_elements[s*INPUT_WIDTH +: INPUT_WIDTH];
+        end else begin : g_unsigned
+          assign factor = {1'b0, row_elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
+        end
+        assign weight = weights[(p*SIMD+s)*WEIGHT_WIDTH +: WEIGHT_WIDTH];
+        multiplier #(
+          .A_WIDTH      (FACTOR_WIDTH),
+          .B_WIDTH      (WEIGHT_WIDTH),
+          .PRODUCT_WIDTH(PRODUCT_WIDTH),
+          .STYLE        (MULTIPLIER_STYLE)
+        ) u_multiplier (
+          .clk    (clk),
+          .a      (factor),
+          .b      (weight),
+          .product(products[s*PRODUCT_WIDTH +: PRODUCT_WIDTH])
+        );
+      end
+      adder_tree #(
+        .OPERANDS        (SIMD),
+        .OPERAND_WIDTH   (PRODUCT_WIDTH),
+        .SUM_WIDTH       (SUM_WIDTH),
+        .LEVELS_PER_STAGE(ADDER_LEVELS)
+      ) u_adder_tree (
+        .clk     (clk),
+        .operands(products),
+        .sum     (sums[p*SUM_WIDTH +: SUM_WIDTH])
       );
     end
-    adder_tree #(
-      .OPERANDS        (SIMD),
-      .OPERAND_WIDTH   (PRODUCT_WIDTH),
-      .SUM_WIDTH       (SUM_WIDTH),
-      .LEVELS_PER_STAGE(ADDER_LEVELS)
-    ) u_adder_tree (
-      .clk     (clk),
-      .operands(products),
-      .sum     (sums[p*SUM_WIDTH +: SUM_WIDTH])
-    );
   end
 
   // ---- Sums over the beats of a group ------------------------------------------------------------------------------
