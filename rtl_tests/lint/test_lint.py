@@ -21,10 +21,13 @@ from rtl_tests.common.simulate import LIBRARY, literal, missing_tool, verilator_
 
 BENCHES = (
     "argmax",
+    "insert_zeros",
+    "lookup",
     "matrix_vector_unit",
     "pad",
     "relu",
     "requantise",
+    "scale",
     "skid_buffer",
     "sliding_window",
     "stream_combine",
@@ -34,6 +37,8 @@ BENCHES = (
     "stream_slice",
     "stream_width_converter",
     "threshold",
+    "top_k",
+    "upsample",
     "window_reduce",
 )
 
@@ -49,6 +54,7 @@ INNER: dict[str, list[dict[str, int | str]]] = {
         {"BEFORE": b, "INNER": i, "AFTER": a} for b, i, a in ((0, 1, 0), (0, 3, 2), (2, 1, 0), (1, 4, 3))
     ],
     "constant_memory": [{"DATA_WIDTH": 8, "DEPTH": depth, "FILE": "words.hex"} for depth in (1, 16, 100)],
+    "gap_counter": [{"COUNT": count, "FACTOR": factor} for count, factor in ((1, 3), (4, 1), (1, 1), (2, 2), (5, 4))],
     "multiplier": [
         {"A_WIDTH": a, "B_WIDTH": b, "PRODUCT_WIDTH": p, "STYLE": style}
         for style in (0, 1, 2)
@@ -93,6 +99,19 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("stream_slice", {"STOP_HEIGHT": 5}, "0, 5, 4 and 1"),
     ("stream_slice", {"STEP_CF": 0}, "0, 1, 1 and 0"),
     ("relu", {"NEGATIVE_SLOPE_SHIFT": -2}, "-2"),
+    ("scale", {"INPUT_WIDTH": 65, "FACTOR_FILE": "words.hex"}, "65 and 8"),
+    ("scale", {"MULTIPLIER_STYLE": 3, "FACTOR_FILE": "words.hex"}, "got 3"),
+    ("lookup", {"CHANNELS": 8, "PE": 3, "TABLE_FILE": "words.hex"}, "3 and 8"),
+    ("lookup", {"CHANNELS": 8, "ROWS": 2, "TABLE_FILE": "words.hex"}, "2 and 8"),
+    ("upsample", {"CHANNELS": 6, "PE": 4}, "4, 6 and 8"),
+    ("upsample", {"BUFFER_BEATS": 15}, "at least 16"),
+    ("upsample", {"FACTOR_HEIGHT": 1, "BUFFER_BEATS": 1}, "at least 2"),
+    ("upsample", {"FACTOR_WIDTH": 0}, "8, 8, 2 and 0"),
+    ("insert_zeros", {"CHANNELS": 5, "SIMD": 2}, "2, 5 and 8"),
+    ("insert_zeros", {"FACTOR_HEIGHT": 0}, "8, 8, 0 and 2"),
+    ("top_k", {"PE": 2}, "2 and 8"),
+    ("top_k", {"CHANNELS": 4, "K": 5}, "5 and 4"),
+    ("top_k", {"CHANNELS": 20}, "4 bits for 20 channels"),
 ]
 
 #: Parameters of 64 bits: Verilator's -G takes an unsized number for one of 32.
