@@ -131,6 +131,16 @@ def test_the_committed_tensors_are_those_of_the_committed_graph(name: str) -> No
                 assert (getattr(mine.operation, field) == getattr(theirs.operation, field)).all()
 
 
+@pytest.mark.full
+def test_a_network_trained_anew_reaches_its_accuracy(tmp_path: Path) -> None:
+    name, file, least = TRAINED[-1]
+    if not (_DATA / file).is_file():
+        pytest.skip(f"needs data: {file} in {_DATA.parent.name}/{_DATA.name} beside the repository")
+    recipe(name).train(training.Run(tmp_path, _DATA / file, seed=2))
+    assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] >= least
+    require_equal(load_model(tmp_path), load_vectors(tmp_path / "vectors.npz").x)
+
+
 @pytest.mark.parametrize("name", [small.name for small in SMALL])
 def test_the_files_of_a_folder_are_small_and_no_data_set_is_among_them(name: str) -> None:
     sizes = {path.name: path.stat().st_size for path in (MODELS / name).iterdir() if path.is_file()}
@@ -170,6 +180,16 @@ def test_a_recipe_runs_and_leaves_a_model_folder(small: Small, tmp_path: Path, r
     assert provenance["command"] == f"python models/{small.name}/train.py --data data.npz --seed 1 --epochs 1"
     assert provenance["recipe"]["epochs"] == 1
     assert str(tmp_path) not in json.dumps(provenance)
+
+
+def test_validation_writes_nothing(tmp_path: Path, random: np.random.Generator) -> None:
+    (small,) = (small for small in SMALL if small.name == "keyword_dscnn")
+    data, out = small.write(tmp_path / "data.npz", random, samples=40), tmp_path / "model"
+    arguments = ["--data", str(data), "--out", str(out), "--epochs", "1", "--validate"]
+    result = CliRunner().invoke(recipe("keyword_dscnn").main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "accuracy on the validation part: " in result.output
+    assert not out.exists()
 
 
 def scrambled(model: Any, random: np.random.Generator) -> Any:

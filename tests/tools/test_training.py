@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from toolchain import training
+from toolchain.errors import InputError
 from toolchain.frontends import load_model, load_vectors
 from toolchain.verify.framework import compare_framework
 
@@ -92,3 +93,23 @@ def test_a_description_names_the_vectors_that_lie_beside_it(tmp_path: Path) -> N
     (recipe / "model.toml").write_text(text)
     training.copy_description(recipe, recipe)
     assert (recipe / "model.toml").read_text() == text
+
+
+def test_a_data_set_that_keras_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from toolchain.frontends.qkeras_runtime import import_tf_keras
+
+    parts = [(np.full((count, 2, 2), count, np.uint8), np.arange(count)[:, None] % 10) for count in (12, 3)]
+    source = import_tf_keras().datasets.cifar10
+    monkeypatch.setattr(source, "load_data", lambda: tuple(parts))
+    data = training.keras_data_set("cifar10", None, (2, 2), 10)
+    assert data.y_train.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    assert (data.x_test.shape, data.y_test.shape) == ((3, 2, 2), (3,))
+
+    def fail() -> None:
+        raise OSError("URL fetch failure\nmore of it")
+
+    monkeypatch.setattr(source, "load_data", fail)
+    message = "tf_keras.datasets.cifar10 cannot be downloaded (URL fetch failure); name a copy with --data FILE.npz"
+    with pytest.raises(InputError) as caught:
+        training.keras_data_set("cifar10", None, (2, 2), 10)
+    assert str(caught.value) == message
