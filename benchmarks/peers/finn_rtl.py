@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """FINN's RTL of a line of Dense and Threshold stages: ``python finn_rtl.py GRAPH FOLDING PART FOLDER``.
 
-GRAPH: a saved graph. FOLDING: JSON, a list of [SIMD, PE] (matrix) or [PE] (thresholds), one a layer. FOLDER gets sources.f,
+GRAPH: a saved graph. FOLDING: JSON, a list of [SIMD, PE] (matrix) or [PE] (thresholds), one a layer. The FIFO before a
+matrix holds a vector, so that the layers before it can work on the next frame, as they do in our networks. FOLDER gets sources.f,
 the memory files that the sources name, facts.json, and corrected copies of FINN's sources (see `CORRECTIONS`). FINN's
 transformations are called directly; no vendor tool runs. The nodes' own streams are joined by a generated top module.
 """
@@ -84,6 +85,7 @@ def build_model(graph: Any, folding: list[list[int]], part: str) -> Any:
         operator = getCustomOp(node)
         if len(numbers) == 2:
             operator.set_nodeattr("SIMD", numbers[0])
+            operator.set_nodeattr("inFIFODepths", [max(2, operator.get_nodeattr("MW") // numbers[0])])
         operator.set_nodeattr("PE", numbers[-1])
     for step in (InsertDWC(), InsertFIFO(create_shallow_fifos=True), SpecializeLayers(part), SortGraph()):
         model = model.transform(step)
