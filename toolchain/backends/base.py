@@ -36,11 +36,16 @@ def find_backend(name: str) -> Backend:
     return import_module(_BACKENDS[name])  # type: ignore[return-value]
 
 
+def refusals(backend: str, graph: Graph, target: Target) -> dict[Node, str]:
+    """The nodes that the backend cannot express, each with the reason."""
+    module = find_backend(backend)
+    reasons = {node: module.why_unsupported(node, graph, target) for node in graph.nodes}
+    return {node: reason for node, reason in reasons.items() if reason}
+
+
 def make_plan(backend: str, graph: Graph, target: Target) -> BuildPlan:
     """The backend's plan, or UnsupportedModel naming every node that it cannot express."""
-    module = find_backend(backend)
-    reasons = [(node, module.why_unsupported(node, graph, target)) for node in graph.nodes]
-    refused = [f"{node}: {reason}" for node, reason in reasons if reason]
+    refused = [f"{node}: {reason}" for node, reason in refusals(backend, graph, target).items()]
     if refused:
         raise UnsupportedModel(f"backend {backend!r} cannot express this network exactly:\n  " + "\n  ".join(refused))
-    return module.plan(graph, target)
+    return find_backend(backend).plan(graph, target)

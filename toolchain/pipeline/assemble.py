@@ -26,6 +26,8 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
     notes = [note for name in ("graph", "measure") if name in facts for note in facts[name]["notes"]]
     for number in sorted(request.skip_rungs):
         notes.append(f"Rung {number} was left out as asked.")
+    if facts.get("hls", {}).get("note"):
+        notes.append(facts["hls"]["note"])
     if "bitstream" in facts and facts["bitstream"]["note"]:
         notes.append(f"Clock: {facts['bitstream']['note']}.")
     if "board" in facts:

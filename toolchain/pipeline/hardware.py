@@ -14,22 +14,34 @@ from toolchain.pipeline.context import Context, refuse_mismatch, rung, versions
 
 #: Corner and random vectors that rung 2 adds to the user's own.
 _EXTRA_HLS_VECTORS = 1000
-#: Vectors of rung 5, and of the board's simulation, whose bits pass one by one through a serial line.
-_NETLIST_VECTORS = 2000
+#: Vectors of rung 3: 100,000, less for a network that takes many cycles for each, but 1,000.
+_BULK_CYCLES, _FEWEST_BULK_VECTORS, _MOST_BULK_VECTORS = 8_000_000, 1000, 100_000
+#: The same for rung 5, which simulates gates.
+_NETLIST_CYCLES, _FEWEST_NETLIST_VECTORS, _MOST_NETLIST_VECTORS = 200_000, 20, 2000
+#: Vectors of the board's simulation, whose bits pass one by one through a serial line.
 _BOARD_VECTORS = 12
 _BENCH_VECTORS = 24
 
 
 def run_hls(context: Context) -> StageResult:
-    """Stage `hls`: the hls4ml project, compiled for the CPU, and rung 2."""
+    """Stage `hls`: the hls4ml project, compiled for the CPU, and rung 2.
+
+    Where another backend was asked for, a network that hls4ml cannot express is no error: the report says what is missing.
+    """
     graph, target = context.model.graph, context.request.target
 
     def work(folder: Path) -> dict[str, Any]:
-        from toolchain.backends.base import make_plan
+        from toolchain.backends.base import make_plan, refusals
         from toolchain.build.tools.hls4ml import compile_csim
         from toolchain.verify.hls import verify_csim
 
         say = context.say("hls")
+        refused = refusals("hls4ml", graph, target) if context.request.backend != "hls4ml" else {}
+        if refused:
+            kinds = ", ".join(sorted({node.operation.kind for node in refused}))
+            note = f"Rung 2 (HLS C++) is absent: backend 'hls4ml' cannot express {kinds} of this network."
+            say(note)
+            return {"plan_digest": None, "rung": None, "facts": {}, "note": note}
         say("writing the HLS project")
         plan = make_plan("hls4ml", graph, target)
         plan.write(folder)
@@ -73,9 +85,14 @@ def run_rtl(context: Context) -> StageResult:
     return context.stage("rtl", {**context.rtl_key(), **versions("verilator")}, work)
 
 
+def _vectors_within(cycles: int, fewest: int, most: int, rtl: StageResult) -> int:
+    """As many vectors as the network takes in about so many cycles, within bounds."""
+    return max(fewest, min(most, cycles // int(rtl.facts["facts"]["initiation_interval_cycles"])))
+
+
 def run_simulation(context: Context, rtl: StageResult) -> StageResult:
     """Stage `simulation`: rung 3, and the cycles counted."""
-    count = context.request.bulk_vectors
+    count = context.request.bulk_vectors or _vectors_within(_BULK_CYCLES, _FEWEST_BULK_VECTORS, _MOST_BULK_VECTORS, rtl)
 
     def work(folder: Path) -> dict[str, Any]:
         from toolchain.verify.simulate import build_simulation, measure_timing, verify_bulk
@@ -160,6 +177,7 @@ def run_synthesis(context: Context, rtl: StageResult) -> StageResult:
 
 def run_netlist(context: Context, rtl: StageResult, synthesis: StageResult) -> StageResult:
     """Stage `netlist`: rung 5, the synthesised core with the device's cell models."""
+    count = _vectors_within(_NETLIST_CYCLES, _FEWEST_NETLIST_VECTORS, _MOST_NETLIST_VECTORS, rtl)
 
     def work(folder: Path) -> dict[str, Any]:
         from toolchain.verify.netlist import build_netlist_simulation
@@ -169,8 +187,8 @@ def run_netlist(context: Context, rtl: StageResult, synthesis: StageResult) -> S
         say("compiling the netlist with its cell models")
         netlist = synthesis.facts["synthesis"]["files"]["verilog"]
         library = build_netlist_simulation(synthesis.folder, netlist, rtl.facts["facts"], folder)
-        say(f"rung 5: {_NETLIST_VECTORS:,} vectors")
-        result = verify_bulk(context.hardware_graph, library, context.vectors(_NETLIST_VECTORS, seed=5))
+        say(f"rung 5: {count:,} vectors")
+        result = verify_bulk(context.hardware_graph, library, context.vectors(count, seed=5))
         refuse_mismatch("rung 5 (synthesised netlist)", result.mismatches, result.first_mismatch)
         return {"rung": rung(5, "Synthesised netlist", result.vectors, result.mismatches, result.seconds)}
 

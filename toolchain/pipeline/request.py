@@ -51,7 +51,7 @@ class Request:
     input_type: str | None
     sampled_input: SampledType | None
     output: str
-    bulk_vectors: int
+    bulk_vectors: int | None
     skip_rungs: frozenset[int]
     measure: bool
 
@@ -76,7 +76,7 @@ def make_request(
     output: str = "auto",
     cycles_per_frame: int | None = None,
     clock_mhz: float | None = None,
-    bulk_vectors: int = 100_000,
+    bulk_vectors: int | None = None,
     skip_rungs: Sequence[int] = (),
     measure: bool = True,
 ) -> Request:
