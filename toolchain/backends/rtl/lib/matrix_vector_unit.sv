@@ -190,8 +190,8 @@ module matrix_vector_unit #(
   if (DIGITS) begin : g_digits
     // A digit of a weight selects a multiple of the element: 0, 1, 2 or 3 times (lower digit), or 0, 1, -2 or -1 times
     // (upper digit, which has the weight's sign). The multiples are made once for several rows, so that a row has but
-    // a multiplexer a digit and column, and a tree of adders a digit; its two sums are added last. That is about
-    // three quarters of the LUTs of multipliers with a tree behind them.
+    // a multiplexer a digit and column, and a tree of adders a digit; its two sums are added last. That takes somewhat
+    // fewer LUTs than multipliers made of adders (5 % of the whole 16-64-32-5 network of benchmarks/finn_rtl.py).
     localparam int unsigned LOW_BITS   = (WEIGHT_WIDTH > 2) ? WEIGHT_WIDTH - 2 : 0;  // of a weight, in the lower digit
     localparam int unsigned HIGH_BITS  = WEIGHT_WIDTH - LOW_BITS;
     localparam int unsigned DIGIT_SPAN = FACTOR_WIDTH + 2;                           // bits of every multiple
