@@ -146,7 +146,7 @@ class Net:
 
 def assert_equal(model: LoadedModel, x: Any) -> None:
     result = compare_framework(model, x)
-    assert (result.mismatches, result.first_mismatch) == (0, None)
+    assert (result.differing_values, result.first_mismatch) == (0, None)
     assert result.vectors == len(next(iter(x.values())) if isinstance(x, dict) else x)
 
 

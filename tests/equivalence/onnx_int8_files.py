@@ -71,4 +71,4 @@ def graph_result(model: LoadedModel, x: Any) -> np.ndarray:
 
 def assert_equal(model: LoadedModel, x: Any) -> None:
     result = compare_framework(model, x)
-    assert (result.mismatches, result.first_mismatch) == (0, None)
+    assert (result.differing_values, result.first_mismatch) == (0, None)

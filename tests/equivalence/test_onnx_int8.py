@@ -130,7 +130,7 @@ def test_scales_that_are_powers_of_two(
     x = samples(random, proto, SHAPES[name])
     model = load_model(save(proto, tmp_path))
     result = compare_framework(model, x)
-    assert (result.vectors, result.mismatches, result.first_mismatch) == (len(x), 0, None)
+    assert (result.vectors, result.differing_values, result.first_mismatch) == (len(x), 0, None)
     # The same for every tensor on the way, and the judge agrees with both.
     assert judged(proto, x, tmp_path)[0] == 0
 
@@ -244,7 +244,7 @@ def test_brevitas_qcdq(scales: str, random: np.random.Generator, tmp_path: Path)
     inputs = samples(random, proto, (3, 6, 6))
     if exact:
         result = compare_framework(model, inputs)
-        assert (result.mismatches, result.first_mismatch) == (0, None)
+        assert (result.differing_values, result.first_mismatch) == (0, None)
     # The integers before a clip are outputs here, and so unclipped; as the file is, the clip narrows the type.
     judged(proto, inputs, tmp_path)
     widths = [model.graph.types[node.name].element.width for node in model.graph.nodes]

@@ -24,7 +24,7 @@ X = np.random.default_rng(4).normal(0.2, 1, (80, 6, 6, 2)).astype(np.float32)
 
 def assert_equal(model: QuantisedModel, x: np.ndarray) -> None:
     comparison = compare_framework(loaded_from(model), x)
-    assert (comparison.mismatches, comparison.first_mismatch) == (0, None)
+    assert (comparison.differing_values, comparison.first_mismatch) == (0, None)
 
 
 def refusal(source: Any, x: np.ndarray, **options: Any) -> tuple[type[ToolchainError], str]:

@@ -83,7 +83,7 @@ def several_ends() -> Any:
 def test_residual() -> None:
     model = residual()
     loaded = assert_same(model)
-    assert compare_framework(loaded, inputs_of(model)).mismatches == 0
+    assert compare_framework(loaded, inputs_of(model)).differing_values == 0
 
 
 def test_models_in_models() -> None:
@@ -108,7 +108,7 @@ def test_several_inputs_and_outputs() -> None:
     ]
     assert len([node for node in graph.nodes if isinstance(node.operation, Dense)]) == 3
     x = inputs_of(model)
-    assert compare_framework(loaded, x).mismatches == 0
+    assert compare_framework(loaded, x).differing_values == 0
     assert loaded.run is not None
     with pytest.raises(InputError, match=r"the model has inputs \['x', 'y'\]: give one array for each, by name"):
         loaded.run(x["x"])
@@ -219,7 +219,7 @@ def test_every_file_format_gives_the_same_graph(models: dict[str, Any], name: st
     assert loaded.graph.digest == expected.digest
     assert path in loaded.files or path.is_dir()
     if kind == "h5":
-        assert compare_framework(loaded, inputs_of(model, samples=20)).mismatches == 0
+        assert compare_framework(loaded, inputs_of(model, samples=20)).differing_values == 0
 
 
 def test_weights_from_another_file(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_the_reference_network() -> None:
     assert loaded.graph.outputs[0].host_function == "softmax"
     with np.load(folder / "ref.npz") as reference:
         x, before_softmax = reference["x"], reference["y_prelast"]
-    assert compare_framework(loaded, x).mismatches == 0
+    assert compare_framework(loaded, x).differing_values == 0
     from toolchain.ir import interpret, quantise_input, real_values
 
     output = loaded.graph.outputs[0]
@@ -498,4 +498,4 @@ def test_a_network_of_a_million_and_a_half_weights() -> None:
     loaded = load_model(model)
     assert time.process_time() - start < 20
     x = half_steps((8, 32, 32, 3), 2.0**-7, 1.0)
-    assert compare_framework(loaded, x).mismatches == 0
+    assert compare_framework(loaded, x).differing_values == 0

@@ -40,7 +40,7 @@ def recorded(folder: Path, name: str = "ref.npz") -> dict[str, np.ndarray]:
 def assert_recorded(model: LoadedModel, x: np.ndarray, y: np.ndarray) -> None:
     """The recorded outputs stand for the interpreter's integers, every one."""
     result = compare_framework(replace(model, run=lambda _: y), x)
-    assert (result.vectors, result.mismatches, result.first_mismatch) == (len(x), 0, None)
+    assert (result.vectors, result.differing_values, result.first_mismatch) == (len(x), 0, None)
 
 
 def scores(model: LoadedModel, x: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_tfc_w2a2() -> None:
     model, stored = load_model(folder / "TFC_2W2A.onnx"), recorded(folder)
     assert_recorded(model, stored["x"], stored["y"])
     live = compare_framework(model, stored["x"][:20])
-    assert (live.vectors, live.mismatches) == (20, 0)
+    assert (live.vectors, live.differing_values) == (20, 0)
 
 
 def test_tfc_w2a2_on_mnist() -> None:
@@ -72,7 +72,7 @@ def test_kws_w3a3() -> None:
     model, stored = load_model(folder / "QONNX_model.onnx"), recorded(folder)
     assert_recorded(model, stored["x"], stored["y"])
     live = compare_framework(model, stored["x"][:20])
-    assert (live.vectors, live.mismatches) == (20, 0)
+    assert (live.vectors, live.differing_values) == (20, 0)
 
 
 def test_kws_w3a3_on_speech_commands() -> None:
@@ -106,7 +106,7 @@ def test_jet_tagger() -> None:
     x = stored["x"]
     assert (x * 1024 == np.rint(x * 1024)).all()
     live = compare_framework(model, x)
-    assert (live.vectors, live.mismatches) == (len(x), 0)
+    assert (live.vectors, live.differing_values) == (len(x), 0)
     output = model.graph.outputs[0]
     logits = interpret(model.graph, quantise_input(model.graph.inputs[0], x).integers)[output.tensor]
     if output.host_function == "softmax":

@@ -54,7 +54,7 @@ def half_steps(shape: tuple[int, ...], step: float, span: float, seed: int = 5) 
 def assert_equal(model: LoadedModel, x: np.ndarray) -> None:
     result = compare_framework(model, x)
     assert result.vectors == len(x)
-    assert (result.mismatches, result.first_mismatch) == (0, None)
+    assert (result.differing_values, result.first_mismatch) == (0, None)
 
 
 def test_digits_on_the_whole_held_out_part() -> None:

@@ -175,6 +175,20 @@ def test_figures_and_verdicts_are_on_the_page() -> None:
     assert "Rung 1 does not." in text
 
 
+def test_explained_ties_are_said_in_words() -> None:
+    entry = {"rung": 1, "name": "n", "vectors": 9, "mismatches": 0, "explained_ties": 2, "seconds": 1.0}
+    check = {"name": "recorded", "vectors": 9, "mismatches": 0, "explained_ties": 1, "seconds": 1.0}
+    text = " ".join(Page(render_html(replace(sample("plain"), ladder=[entry], checks=[check]))).text.split())
+    assert "Verified to rung 1 of 7, on 9 vectors" in text
+    assert "n equal but for float32 ties 9 vectors, 2 explained ties 1 s" in text
+    assert "Also compared: recorded, 9 vectors, equal but for float32 ties, 1 explained tie (1 s)" in text
+    assert "n: 2 values differ by the framework's own float32 rounding" in text
+    assert "recorded: 1 value differs by the framework's own float32 rounding" in text
+    assert "does not." not in text
+    both = Page(render_html(replace(sample("plain"), ladder=[{**entry, "mismatches": 3}]))).text
+    assert "different 9 vectors, 3 differ, 2 explained ties" in " ".join(both.split())
+
+
 if BROWSER:  # a browser is no tool of the toolchain: where there is none, there is no such test
 
     @pytest.mark.parametrize("name", ["plain", HOSTILE])

@@ -31,7 +31,7 @@ def test_training_reaches_its_accuracy_and_leaves_a_model_folder(name: str, tmp_
     assert loaded.folder.vectors is not None
     vectors = load_vectors(loaded.folder.vectors)
     comparison = compare_framework(loaded, vectors.x)
-    assert (comparison.vectors, comparison.mismatches) == (364, 0)
+    assert (comparison.vectors, comparison.differing_values) == (364, 0)
 
 
 @pytest.mark.parametrize("name", ["digits", "digits_brevitas"])

@@ -28,7 +28,16 @@ from toolchain.report.figures import (
     throughput_series,
     time_text,
 )
-from toolchain.report.report import Report, highest_rung, read_report, schema, validate, write_report
+from toolchain.report.report import (
+    Report,
+    highest_rung,
+    read_report,
+    schema,
+    status_of,
+    ties_sentence,
+    validate,
+    write_report,
+)
 from toolchain.report.terminal import console_for, print_report
 
 
@@ -305,6 +314,35 @@ def test_terminal_shows_a_mismatch_and_no_control_characters(full: Report) -> No
     assert "no rung holds" in text
     assert text.count("a\\x1b[31mred\\x07[bold]x[/bold]\\u202eflip") == 3
     assert not any(c in text for c in "\x1b\x07\u202e")
+
+
+def test_explained_ties_are_no_mismatches(full: Report, tmp_path: Path) -> None:
+    """Equal but for ties in words, the rung holds, and both numbers survive the file."""
+    checks = [{**full.checks[0], "explained_ties": 1}]
+    report = replace(full, ladder=[{**rung(1, 1000), "explained_ties": 1234}], checks=checks)
+    assert [status_of(entry) for entry in (*report.ladder, *report.checks, rung(3), rung(3, 5, 1), rung(3, 0))] == [
+        "explained", "explained", "equal", "different", "empty",
+    ]  # fmt: skip
+    assert status_of({**rung(1, 9, 2), "explained_ties": 7}) == "different"
+    assert read_report(write_report(report, tmp_path)) == report
+    assert highest_rung(report) == report.ladder[0]
+    text = printed(report)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["1", "rung", "1", "1,000", "0", "1.5", "s", "equal", "but", "for", "float32", "ties"] in lines
+    ending = (
+        "by the framework's own float32 rounding, beside a tie or on steps finer than float32 tells apart; each is accounted "
+        "for, and is no mismatch. The interpreter's values are exact, and hardware is held to them."
+    )
+    assert ties_sentence(report.ladder[0]) == f"rung 1: 1,234 values differ {ending}"
+    assert ties_sentence(report.checks[0]) == f"board top: 1 value differs {ending}"
+    assert [ties_sentence(entry) for entry in (rung(1), {**rung(1), "explained_ties": 0})] == ["", ""]
+    words = " ".join(text.split())
+    assert ties_sentence(report.ladder[0]) in words
+    assert ties_sentence(report.checks[0]) in words
+    assert "own float32 rounding" not in printed(full)
+    with pytest.raises(InputError) as caught:
+        validate({**report.to_json(), "ladder": [{**rung(1), "explained_ties": -1}]})
+    assert str(caught.value) == "report.ladder[0].explained_ties: -1 is less than the minimum of 0"
 
 
 def test_compare(full: Report, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from toolchain.report.figures import (
     time_text,
     value_text,
 )
-from toolchain.report.report import RUNG_NAMES, Report, artefact_paths, highest_rung
+from toolchain.report.report import RUNG_NAMES, Report, artefact_paths, highest_rung, status_of, ties_sentence
 
 _FOLDER = Path(__file__).parent / "page"
 
@@ -71,6 +71,7 @@ def render_html(report: Report) -> str:
         report=report,
         reached=highest_rung(report),
         rungs=list(_rungs(report)),
+        checks=[{**entry, "status": status_of(entry)} for entry in report.checks],
         tiles=_tiles(report),
         charts=charts,
         chart_data=_script_json({name: chart.figure for name, chart in drawn.items()}),
@@ -132,12 +133,11 @@ _MARKER_SVG = {kind: _MARKER_PATHS[name] for kind, name in MARKERS.items()}
 
 
 def _rungs(report: Report) -> Iterator[dict[str, Any]]:
-    """All seven rungs; status is 'equal', 'different', 'empty' (nothing compared) or 'absent' (not run)."""
+    """All seven rungs; status is that of `status_of`, or 'absent' (not run)."""
     for rung, name in RUNG_NAMES.items():
         entries = [entry for entry in report.ladder if entry["rung"] == rung]
         for entry in entries:
-            status = "different" if entry["mismatches"] else "equal" if entry["vectors"] else "empty"
-            yield {**entry, "status": status}
+            yield {**entry, "status": status_of(entry)}
         if not entries:
             yield {"rung": rung, "name": name, "status": "absent"}
 
@@ -193,6 +193,7 @@ def _measurement_groups(report: Report) -> list[tuple[str, list[ProcessorRow], l
 
 def _limits(report: Report) -> Iterator[str]:
     """What a reader must know before quoting a figure from this page."""
+    yield from filter(None, map(ties_sentence, (*report.ladder, *report.checks)))
     groups = {group_of(record) for record in report.measurements}
     reached = highest_rung(report)
     kinds = {record.kind for record in report.measurements if group_of(record) == FPGA}

@@ -35,8 +35,8 @@ RUNG_NAMES: dict[int, str] = {
 class Report:
     """What one build reached. Fields are those of schema.json; absent knowledge is None or empty, never a zero.
 
-    accuracy: 0 to 1, None without labels. ladder: {rung, name, vectors, mismatches, seconds}, lowest rung first.
-    checks: {name, vectors, mismatches, seconds}. artefacts: name -> path relative to the report's folder, or
+    accuracy: 0 to 1, None without labels. ladder: {rung, name, vectors, mismatches, explained_ties?, seconds}, lowest rung first.
+    checks: {name, vectors, mismatches, explained_ties?, seconds}. artefacts: name -> path relative to the report's folder, or
     {path, sha256}. quantisation: of a model quantised after training, with the accuracy before and after. confusion_matrix: {labels, counts}; counts[i][j] are vectors of class i classified as j.
     graph: {name, operation, source, shape, type, accumulator?}. folding: {name, ...}. timings: stage -> seconds.
     """
@@ -178,10 +178,31 @@ def _write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def status_of(entry: Mapping[str, Any]) -> str:
+    """Of an entry of the ladder or of the checks: 'equal', 'explained' (equal but for ties), 'different' or 'empty'."""
+    if entry["mismatches"]:
+        return "different"
+    if not entry["vectors"]:
+        return "empty"
+    return "explained" if entry.get("explained_ties") else "equal"
+
+
+def ties_sentence(entry: Mapping[str, Any]) -> str:
+    """What the explained differences of an entry are, as a sentence; '' where there are none."""
+    count = entry.get("explained_ties", 0)
+    if not count:
+        return ""
+    values = "1 value differs" if count == 1 else f"{count:,} values differ"
+    return (
+        f"{entry['name']}: {values} by the framework's own float32 rounding, beside a tie or on steps finer than float32 tells "
+        "apart; each is accounted for, and is no mismatch. The interpreter's values are exact, and hardware is held to them."
+    )
+
+
 def highest_rung(report: Report) -> dict[str, Any] | None:
     """The ladder's entry of the highest rung that holds: at least one vector, no mismatch in it nor in any below it.
 
-    None if there is none. Rungs that were not run below it do not count against it (a backend without C++ has no rung 2).
+    Explained ties are no mismatches. None if there is none. Rungs that were not run below it do not count against it (a backend without C++ has no rung 2).
     """
     reached: dict[str, Any] | None = None
     for rung in sorted({entry["rung"] for entry in report.ladder}):

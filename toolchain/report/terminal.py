@@ -16,12 +16,27 @@ from toolchain.report.figures import (
     time_text,
     value_text,
 )
-from toolchain.report.report import RUNG_NAMES, Report, artefact_paths, highest_rung, read_report
+from toolchain.report.report import (
+    RUNG_NAMES,
+    Report,
+    artefact_paths,
+    highest_rung,
+    read_report,
+    status_of,
+    ties_sentence,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+#: What the table says of a comparison, and in which style.
+_RESULTS = {
+    "equal": ("equal", "green"),
+    "explained": ("equal but for float32 ties", "green"),
+    "different": ("DIFFERENT", "bold red"),
+    "empty": ("nothing compared", "yellow"),
+}
 #: Columns where the output has no width of its own: tables in log files are cut at this width, not at 80.
 _WIDTH_WITHOUT_TERMINAL = 140
 
@@ -88,11 +103,7 @@ def ladder_table(report: Report) -> Table:
 
 
 def _add_comparison(table: Table, rung: str, entry: dict) -> None:
-    result, style = "equal", "green"
-    if entry["mismatches"]:
-        result, style = "DIFFERENT", "bold red"
-    elif not entry["vectors"]:
-        result, style = "nothing compared", "yellow"
+    result, style = _RESULTS[status_of(entry)]
     counts = f"{entry['vectors']:,}", f"{entry['mismatches']:,}"
     add_row(table, rung, entry["name"], *counts, time_text(entry["seconds"]), result, style=style)
 
@@ -157,6 +168,9 @@ def print_report(source: Report | Path, console: Console | None = None) -> None:
     out.print(summary_line(report))
     out.print()
     out.print(ladder_table(report))
+    for entry in (*report.ladder, *report.checks):
+        if ties_sentence(entry):
+            out.print(plain(ties_sentence(entry)))
     for table in measurement_tables(report):
         out.print(table)
     if report.artefacts:

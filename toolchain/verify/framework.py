@@ -46,19 +46,26 @@ class FrameworkMismatch:
 
 @dataclass(frozen=True)
 class FrameworkComparison:
-    """How many vectors were compared, how many single values differed, and where the first one did.
+    """How many vectors were compared, how many single values of the outputs differed, and where the first one did.
 
-    explained: how many of the differing values are accounted for by the framework's float32 rounding, by reproduction (see
+    Every differing value counts once, as one of two:
+    mismatches: differences without an explanation; any of them means that graph and framework are not the same network.
+    explained_ties: differences that the framework's own float32 rounding accounts for, by reproduction (see
         `toolchain.verify.near_ties`) or because an output's steps are finer than float32 tells apart.
-    first_mismatch: the first difference that is not explained; None where there is none.
-    remark: '' or, for the report, why values differ or may differ.
+    first_mismatch: the first of the mismatches; None where there is none.
+    remark: '' or why values differ or may differ.
     """
 
     vectors: int
     mismatches: int
     first_mismatch: FrameworkMismatch | None
     remark: str = ""
-    explained: int = 0
+    explained_ties: int = 0
+
+    @property
+    def differing_values(self) -> int:
+        """All values that differ, explained or not: 0 where the framework's float32 is exact."""
+        return self.mismatches + self.explained_ties
 
 
 def compare_framework(model: LoadedModel, x: np.ndarray | Mapping[str, np.ndarray]) -> FrameworkComparison:
@@ -105,7 +112,7 @@ def compare_framework(model: LoadedModel, x: np.ndarray | Mapping[str, np.ndarra
     )
     rounds = graph.metadata.get("framework_sums_exact") == "no"
     remarks = [SUMS_REMARK] * rounds + [EXPLAINED_REMARK.format(accounted, count)] * bool(accounted)
-    return FrameworkComparison(len(explained), count, first, "; ".join(remarks), accounted)
+    return FrameworkComparison(len(explained), count - accounted, first, "; ".join(remarks), accounted)
 
 
 def _by_name(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray], *, as_float32: bool) -> dict[str, np.ndarray]:
