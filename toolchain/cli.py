@@ -129,10 +129,8 @@ def _input_options(command: Any) -> Any:
 @click.option(
     "--bulk-vectors",
     type=click.IntRange(min=1),
-    default=100_000,
-    show_default=True,
     metavar="N",
-    help="Vectors of the bulk RTL simulation (rung 3).",
+    help="Vectors of the bulk RTL simulation (rung 3). Default: as many as fit 8 million cycles, 1,000 to 100,000.",
 )
 @click.option(
     "--skip-rung", type=click.IntRange(2, 5), multiple=True, help="Leave a rung of the ladder out; repeatable."
