@@ -11,13 +11,17 @@ import pytest
 
 from tests.equivalence.rtl_bundle import Bundle, Member
 from tests.equivalence.rtl_cases import network_members, sample_members
+from tests.equivalence.rtl_images import image_members
 from toolchain.build.tools import verilator
 from toolchain.verify.simulation_library import Pattern
 from toolchain.verify.vectors import random_vectors
 
 SAMPLES = list(sample_members())
 NETWORKS = list(network_members(range(16)))
+IMAGES = list(image_members(range(12)))
 MORE_NETWORKS = list(network_members(range(100, 160)))
+#: First seeds of parts of so many networks: a compiler takes memory for each.
+MORE_IMAGES, IMAGES_A_PART = range(100, 240, 35), 35
 PATTERNS = (Pattern(idle=0.4, seed=11), Pattern(stall=0.6, seed=12), Pattern(idle=0.3, stall=0.3, seed=13))
 
 pytestmark = pytest.mark.skipif(verilator.TOOL.find() is None, reason="needs Verilator and a C++ compiler")
@@ -29,7 +33,7 @@ def make(members: list[Member], factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    return make([*SAMPLES, *NETWORKS], tmp_path_factory)
+    return make([*SAMPLES, *NETWORKS, *IMAGES], tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def vectors_of(bundle: Bundle, name: str, count: int, seed: int) -> np.ndarray:
     return random_vectors(bundle.members[name].graph, count, seed)
 
 
-@pytest.mark.parametrize("name", [member.name for member in (*SAMPLES, *NETWORKS)])
+@pytest.mark.parametrize("name", [member.name for member in (*SAMPLES, *NETWORKS, *IMAGES)])
 def test_equals_the_interpreter(bundle: Bundle, name: str, seed: int) -> None:
     x = vectors_of(bundle, name, 100, seed)
     bundle.check(name, x, PATTERNS)
@@ -54,6 +58,18 @@ def test_more_networks_equal_the_interpreter(more: Bundle, name: str, seed: int)
     x = vectors_of(more, name, 300, seed)
     more.check(name, x, PATTERNS)
     more.check_timing(name, x)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("start", MORE_IMAGES)
+def test_more_networks_on_images_equal_the_interpreter(
+    start: int, tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    bundle = make(list(image_members(range(start, start + IMAGES_A_PART))), tmp_path_factory)
+    for name in bundle.members:
+        x = vectors_of(bundle, name, 100, seed)
+        bundle.check(name, x, PATTERNS)
+        bundle.check_timing(name, x)
 
 
 def test_a_difference_is_seen(bundle: Bundle, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -244,3 +245,22 @@ def test_occupancy() -> None:
     schedule = Schedule(line([queue_timing(100, 1), folded_timing(1, 3, 9, 1)], [4, 4, 12]), source_interval_cycles=12)
     schedule.extend(3)
     assert schedule.occupancy(0) == 3
+
+
+def test_core_and_component_name_every_file_once() -> None:
+    """FuseSoC 2.4 accepts and lints the core file; the component is read as XML."""
+    made = make_plan("rtl", small(), Target(cycles_per_frame=6))
+    contents = {file.path: file.content.decode() for file in made.files}
+    core, component = contents["small_network.core"], ElementTree.fromstring(contents["small_network.xml"])  # noqa: S314 - our own output
+    assert core.startswith("CAPI=2:\nname: bitwright:networks:small_network:1.0.0\n")
+    space = "{http://www.accellera.org/XMLSchema/IPXACT/1685-2014}"
+    named = [file.findtext(f"{space}name") for file in component.iter(f"{space}file")]
+    expected = [path for path in contents if path.endswith((".sv", ".hex"))]
+    assert named == expected
+    assert [
+        json.loads(line.split("- ")[1].split(": {")[0]) for line in core.splitlines() if line.startswith("      - ")
+    ] == expected
+    declared = re.findall(r"^  (?:input|output)\b.*?(\w+),?$", contents["rtl/small_network.sv"], re.MULTILINE)
+    assert [port.findtext(f"{space}name") for port in component.iter(f"{space}port")] == declared
+    mapped = [port.findtext(f"{space}name") for port in component.iter(f"{space}physicalPort")]
+    assert sorted(mapped) == sorted(name for name in declared if "axis" in name)

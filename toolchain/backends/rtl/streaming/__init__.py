@@ -2,8 +2,8 @@
 """The project's own RTL, streaming style: one folded kernel a layer, in portable SystemVerilog for any vendor.
 
 Files of a plan: rtl/<module>.sv (the modules of the library that are used, then the top module), memory/*.hex (weights,
-biases, thresholds), files.f (the sources in reading order, for `verilator -f` and other tools). Tools run in the plan's
-folder, because the paths of memory files are relative to it.
+biases, thresholds), <top>.core (for FuseSoC), <top>.xml (IP-XACT), files.f (the sources in reading order, for `verilator -f`
+and other tools). Tools run in the plan's folder, because the paths of memory files are relative to it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     Raises UsageError for a folding that does not fit the network.
     """
     from toolchain import __version__
-    from toolchain.backends.rtl.streaming.emit import facts, top_text
+    from toolchain.backends.rtl.streaming.emit import comment_text, facts, top_text
     from toolchain.backends.rtl.streaming.network import lay_out
+    from toolchain.backends.rtl.streaming.packaging import core_file, ipxact_file
 
     if folding is None:
         folding = choose_folding(graph, target.cycles_per_frame or default_cycles_per_frame(graph))
@@ -59,6 +60,10 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     files.append(PlannedFile.text(f"rtl/{network.top}.sv", top_text(network, graph, __version__)))
     sources = [file.path for file in files]
     files += [PlannedFile(memory.path, memory.content()) for part in network.parts for memory in part.instance.memories]
+    memories = [file.path for file in files if file.path not in sources]
+    description = f"Network {comment_text(graph.name)}: {len(network.folding.stages)} stages, AXI4-Stream in and out"
+    files.append(PlannedFile.text(f"{network.top}.core", core_file(network, sources, memories, description)))
+    files.append(PlannedFile.text(f"{network.top}.xml", ipxact_file(network, sources, memories, description)))
     files.append(PlannedFile.text("files.f", "".join(f"{path}\n" for path in sources)))
     return BuildPlan("rtl-streaming", network.top, tuple(files), facts(network, graph))
 
