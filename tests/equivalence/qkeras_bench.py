@@ -20,6 +20,8 @@ except ToolNotFound as error:
 keras = import_tf_keras()
 layers = keras.layers
 
+from tensorflow.python.autograph.core.ag_ctx import ControlStatusCtx, Status  # noqa: E402
+
 
 def bits(*arguments: Any, **settings: Any) -> Any:
     return qkeras.quantized_bits(*arguments, **{"alpha": 1, **settings})
@@ -47,7 +49,13 @@ def dense(units: int, **settings: Any) -> Any:
 
 
 def sequential(shape: tuple[int, ...], *stack: Any, seed: int = 3, name: str = "net") -> Any:
-    return randomised(keras.Sequential([layers.Input(shape, name="x"), *stack], name=name), seed)
+    """Built without AutoGraph, which rewrites every function that a layer calls and takes most of the time.
+
+    Building settles shapes alone; what is compared runs eagerly, where there is no AutoGraph either.
+    """
+    with ControlStatusCtx(Status.DISABLED):
+        model = keras.Sequential([layers.Input(shape, name="x"), *stack], name=name)
+    return randomised(model, seed)
 
 
 def randomised(model: Any, seed: int = 3, spread: float = 1.2) -> Any:
