@@ -135,6 +135,8 @@ class Growing:
         groups = self.draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
         channels = -(-channels // groups) * groups if not keep else channels
         groups = groups if channels % groups == 0 else 1
+        if is_transposed and groups > 1 and "weight_scaling_per_output_channel" in options:
+            options["weight_scaling_per_output_channel"] = False  # fails in Brevitas itself
         common = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options}
         if is_transposed:
             layer = getattr(qnn, f"QuantConvTranspose{self.axes}d")(shape[0], channels, window, **common)
