@@ -18,6 +18,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "build_hardware": "toolchain.pipeline",
     "evaluate": "toolchain.pipeline",
+    "inspect_model": "toolchain.pipeline.inspection",
+    "compare_reports": "toolchain.report.compare",
+    "read_report": "toolchain.report.report",
+    "board_names": "toolchain.target",
+    "find_board": "toolchain.target",
+    "all_tools": "toolchain.build.tool",
     "load_model": "toolchain.frontends",
     "quantise": "toolchain.frontends.post_training",
     "Calibration": "toolchain.frontends.post_training",
@@ -28,11 +34,12 @@ _PUBLIC = {
 }
 
 __all__ = [  # the names of _PUBLIC, spelled out for tools that read this file
-    "Calibration", "Graph", "__version__", "build_hardware", "evaluate", "interpret", "load_graph", "load_model", "quantise",
-    "save_graph",
+    "Calibration", "Graph", "__version__", "all_tools", "board_names", "build_hardware", "compare_reports", "evaluate",
+    "find_board", "inspect_model", "interpret", "load_graph", "load_model", "quantise", "read_report", "save_graph",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from toolchain.build.tool import all_tools as all_tools
     from toolchain.frontends import load_model as load_model
     from toolchain.frontends.post_training import Calibration as Calibration
     from toolchain.frontends.post_training import quantise as quantise
@@ -42,6 +49,11 @@ if TYPE_CHECKING:
     from toolchain.ir import save_graph as save_graph
     from toolchain.pipeline import build_hardware as build_hardware
     from toolchain.pipeline import evaluate as evaluate
+    from toolchain.pipeline.inspection import inspect_model as inspect_model
+    from toolchain.report.compare import compare_reports as compare_reports
+    from toolchain.report.report import read_report as read_report
+    from toolchain.target import board_names as board_names
+    from toolchain.target import find_board as find_board
 
 
 def __getattr__(name: str) -> Any:

@@ -28,8 +28,8 @@ EXPLAINED_REMARK = (
     "its error of a tie, or the output's steps are finer than float32 tells apart"
 )
 SUMS_REMARK = (
-    "sums of this model can pass 2**24 steps, where the framework's float32 arithmetic rounds and the graph stays exact; "
-    "narrower weights or activations avoid that"
+    "values between the quantisers of this model (sums, or what a batch norm or a free scale makes of them) can need more than the "
+    "24 bits of float32: there the framework rounds, and the graph stays exact"
 )
 
 
