@@ -236,6 +236,11 @@ def test_keras_models_that_are_refused(keras: Any, tmp_path: Path) -> None:
     assert refusal(keras.Sequential([layers.Input((4,)), low], name="low"), x) == (
         UnsupportedModel, "model 'low': is quantised already (layer 'q', QDense); build it as it is"
     )  # fmt: skip
+    keras.Sequential([layers.Input((4,)), low], name="low").save(tmp_path / "low.h5")
+    assert refusal(tmp_path / "low.h5", x) == (
+        UnsupportedModel,
+        f"{tmp_path / 'low.h5'}: layer 'q' (QDense): is a layer of QKeras, so the model is quantised already; build it as it is",
+    )
     two = keras.Model([a := layers.Input((4,)), b := layers.Input((4,))], layers.Add()([a, b]), name="two")
     assert refusal(two, x) == (
         UnsupportedModel, "model 'two': has 2 inputs and 1 outputs; supported for quantisation is one each"

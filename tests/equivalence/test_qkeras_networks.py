@@ -253,7 +253,7 @@ def test_weights_from_another_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.h5: no such file"):
         load_model(tmp_path / "plain.json", weights=tmp_path / "none.h5")
     (tmp_path / "m.onnx").write_bytes(b"")
-    with pytest.raises(UsageError, match="weights belongs to Keras files and to a framework's object"):
+    with pytest.raises(UsageError, match=r"weights \(--weights\) belongs to Keras files and to a framework's object"):
         load_model(tmp_path / "m.onnx", weights=tmp_path / "later.h5")
 
 

@@ -221,6 +221,18 @@ def test_samples_choose_the_type_of_a_model(tmp_path: Path) -> None:
     assert named.graph.digest == model.graph.digest
 
 
+def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
+    file = pixel_model(tmp_path / "m.onnx")
+    for input_type in (None, "fixed<5,3>"):
+        with pytest.raises(InputError) as caught:
+            load_model(file, input_type=input_type, input_samples=np.zeros((4, 7)))
+        assert str(caught.value) == (
+            "input_samples (--input-samples) are of shape (7,) each; input 'x' takes (3,): give samples of this model's inputs"
+        )
+    # Single values, of no shape of their own, choose a type as well.
+    assert load_model(file, input_samples=np.array([0.5, 1.0])).sampled_input is not None
+
+
 def test_the_type_in_model_toml(tmp_path: Path) -> None:
     pixel_model(tmp_path / "m.onnx")
     text = '[model]\nname="t"\nframework="onnx"\nfile="m.onnx"\n[input]\ntype="uint8*1/255"\n'

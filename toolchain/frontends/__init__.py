@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends.exact.ties import Ties
 from toolchain.frontends.input_samples import SampledType, resolve_input_type
@@ -22,7 +24,7 @@ from toolchain.frontends.model_folder import (
     model_files,
     read_model_folder,
 )
-from toolchain.ir import Graph, load_graph
+from toolchain.ir import Graph, Input, host_order, load_graph
 from toolchain.ir.serialise import SUFFIX as GRAPH_SUFFIX
 
 if TYPE_CHECKING:
@@ -113,13 +115,17 @@ def load_model(
         return loaded_from(quantised)
     input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
     if not isinstance(source, (str, os.PathLike)):
-        return replace(_load_object(source, input_type, input_shape, weights, report), sampled_input=sampled)
+        loaded = _load_object(source, input_type, input_shape, weights, report)
+        _check_samples(sampled, loaded.graph)
+        return replace(loaded, sampled_input=sampled)
     if input_shape is not None:
         raise UsageError(f"input_shape belongs to a framework's object; {source} is a file, which holds its own")
     file, folder = locate(source)
     is_keras = file.is_dir() or file.suffix.lower() in KERAS_SUFFIXES
     if weights is not None and not is_keras:
-        raise UsageError(f"weights belongs to Keras files and to a framework's object; {source} holds its own")
+        raise UsageError(
+            f"weights (--weights) belongs to Keras files and to a framework's object; {source} holds its own"
+        )
     files = model_files(source, weights)
     real_range = declared_range(folder)
     if input_type is None and folder is not None:
@@ -146,6 +152,7 @@ def load_model(
             f"{file}: not a model file; allowed are {known}, a SavedModel folder or a folder with model.toml"
         )
     _check_class_names(folder, imported.graph)
+    _check_samples(sampled, imported.graph)
     name = folder.name if folder else file.stem
     done = folder.quantisation if folder else {}
     return LoadedModel(
@@ -161,6 +168,20 @@ def loaded_from(quantised: QuantisedModel) -> LoadedModel:
         quantised.name, imported.graph, imported.framework, source.files, imported.run, source.folder,
         imported.quantises_input, quantisation=quantised.summary, ties=imported.ties,
     )  # fmt: skip
+
+
+def _check_samples(sampled: SampledType | None, graph: Graph) -> None:
+    """Samples of another shape are those of another model, and would choose a type that does not suit this one."""
+    if sampled is None or not sampled.shape or len(graph.inputs) != 1:
+        return
+    (node,) = graph.inputs
+    assert isinstance(node.operation, Input)
+    shape = host_order(node.operation, np.empty((1, *node.operation.shape), np.int8)).shape[1:]
+    if sampled.shape != shape:
+        raise InputError(
+            f"input_samples (--input-samples) are of shape {sampled.shape} each; input {node.name!r} takes {shape}: give samples of "
+            "this model's inputs"
+        )
 
 
 def _check_class_names(folder: ModelFolder | None, graph: Graph) -> None:

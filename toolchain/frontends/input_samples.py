@@ -29,7 +29,8 @@ class SampledType:
     """An input type and what it does to the samples.
 
     samples, values: how many there were. clipped: values beyond the type's ends. largest_error: of any value, real;
-    largest_rounding: of the values that are not clipped. chosen: whether the samples decided the type.
+    largest_rounding: of the values that are not clipped. chosen: whether the samples decided the type. shape: of one sample, ()
+    where single values were given.
     """
 
     type: InputType
@@ -39,6 +40,7 @@ class SampledType:
     largest_error: float
     largest_rounding: float
     chosen: bool
+    shape: tuple[int, ...] = ()
 
     @property
     def clipped_share(self) -> float:
@@ -167,4 +169,5 @@ def effect_of(named: InputType, x: np.ndarray, *, chosen: bool = False) -> Sampl
         float(error.max()),
         float(inside.max()) if inside.size else 0.0,
         chosen,
+        x.shape[1:],
     )
