@@ -291,3 +291,17 @@ def test_random_networks(is_fixed: bool, data: st.DataObject) -> None:
 @given(st.data())
 def test_many_random_networks(is_fixed: bool, data: st.DataObject) -> None:
     check(data, is_fixed=is_fixed)
+
+
+@pytest.mark.parametrize("join", ["add", "subtract", "concatenate", "multiply"])
+def test_each_join_of_two_different_arms(join: str) -> None:
+    """Few random networks hold every join; an order of arms or channels that is wrong shows where the arms differ."""
+
+    def identity() -> Any:
+        return qnn.QuantIdentity(act_quant=q.Int8ActPerTensorFixedPoint, bit_width=5, return_quant_tensor=True)
+
+    arms = [qnn.QuantLinear(4, 3, bias=False, weight_quant=WEIGHTS[True], weight_bit_width=4) for _ in range(2)]
+    module = trained(nn.Sequential(identity(), Branches(arms, join, identity()), identity()), (4,), seed=3)
+    x = np.random.default_rng(3).uniform(-4, 4, (SAMPLES, 4)).astype(np.float32)
+    result = compare_framework(load_model(module, input_shape=(4,)), x)
+    assert (result.vectors, result.differing_values) == (SAMPLES, 0)
