@@ -25,6 +25,8 @@ from toolchain.ir import (
     interpret,
     real_inputs,
 )
+from toolchain.pipeline import build_hardware
+from toolchain.report.report import read_report
 from toolchain.verify.float32 import error_bounds, largest_sums
 from toolchain.verify.framework import EXPLAINED_REMARK, compare_framework
 
@@ -57,6 +59,17 @@ def test_ties_that_float32_misses_are_explained(step: float, kind: str, tmp_path
     assert result.explained_ties > 0
     assert (result.mismatches, result.first_mismatch) == (0, None)
     assert result.remark == EXPLAINED_REMARK.format(result.explained_ties, result.explained_ties)
+
+
+def test_the_report_keeps_explained_ties_apart(tmp_path: Path) -> None:
+    net = free(FREE * 1.5)
+    np.savez(tmp_path / "vectors.npz", x=steps_of(net))
+    file, vectors = net.save(tmp_path), tmp_path / "vectors.npz"
+    expected = compare_framework(load_model(file), steps_of(net)).explained_ties
+    assert expected > 0
+    result = build_hardware(file, until="graph", part="LFE5U-85F-6BG381C", vectors=vectors, out=tmp_path / "build")
+    (entry,) = read_report(result.folder).ladder
+    assert (entry["vectors"], entry["mismatches"], entry["explained_ties"]) == (300, 0, expected)
 
 
 def test_a_tie_in_the_first_layer_explains_what_follows_from_it(tmp_path: Path) -> None:

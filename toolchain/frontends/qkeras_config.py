@@ -141,7 +141,9 @@ def _safe_entries(
 ) -> dict[str, Any]:
     if class_name != "InputLayer" and class_name not in (layers() if known is None else known):
         if known is not None and class_name.startswith("Q") and class_name in layers():
-            raise UnsupportedModel(f"{label}: is a layer of QKeras, so the model is quantised already; build it as it is")
+            raise UnsupportedModel(
+                f"{label}: is a layer of QKeras, so the model is quantised already; build it as it is"
+            )
         message = unsupported_layer(label, class_name)
         listed = ", ".join(sorted(known or ()))
         raise UnsupportedModel(message if known is None else f"{label}: is not supported; supported are {listed}")

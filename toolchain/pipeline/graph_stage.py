@@ -56,7 +56,9 @@ def run_graph_stage(folder: BuildFolder, request: Request, loaded: Any, say: Cal
             "ir",
             "frontends",
             "passes/absorb_transpose.py",
+            "verify/float32.py",
             "verify/framework.py",
+            "verify/near_ties.py",
             "verify/vectors.py",
             "pipeline/graph_stage.py",
         ),
@@ -141,7 +143,7 @@ def _sentence(text: str) -> str:
 
 
 def _compare(loaded: Any, x_real: np.ndarray, name: str) -> dict[str, Any]:
-    """Compare a framework's real outputs with the interpreter's integers; raises Mismatch if any differs."""
+    """Compare a framework's real outputs with the interpreter's integers; raises Mismatch if any differs without explanation."""
     from toolchain.verify.framework import compare_framework
 
     started = time.monotonic()
@@ -160,6 +162,7 @@ def _compare(loaded: Any, x_real: np.ndarray, name: str) -> dict[str, Any]:
         "name": name,
         "vectors": comparison.vectors,
         "mismatches": comparison.mismatches,
+        "explained_ties": comparison.explained_ties,
         "seconds": round(time.monotonic() - started, 3),
     }
 

@@ -24,12 +24,13 @@ except ImportError:  # the extra 'rtl' brings it
 _STEP, _BUFFER, _NARROW = 0, 1, 2
 #: Columns of a kernel's constants.
 _KIND, _PERIOD, _FIRST, _SECOND, _INPUT_BEATS, _BUFFER_BEATS, _INPUTS, _OUTPUTS, _GAPS = range(9)
-#: Columns of a kernel's state. _LAST: the cycle of its last step, read or move; _ROOM: see `_ready`.
-_PLACE, _LAST, _COUNT, _ROOM = range(4)
+#: Columns of a kernel's state. _PLACE: in its pattern; _LAST: the cycle of its last step, read or move; _COUNT: beats moved on by
+#: a converter; _BASE: the first input beat of the frame that is read from a buffer; _ROOM...: see `_ready`.
+_PLACE, _LAST, _COUNT, _BASE, _ROOM, _ROOM_PLACE, _ROOM_BASE = range(7)
 _NEVER = -1  # not decided yet
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy")
 def _slot(made: int, slots: int, stream: int, offset: Any, passed: Any, times: Any) -> int:
     """The first cycle in which a queue has room for beat number `made`, or _NEVER while that is not decided."""
     if made < slots:
@@ -39,7 +40,7 @@ def _slot(made: int, slots: int, stream: int, offset: Any, passed: Any, times: A
     return times[offset[stream] + made - slots] + 1
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy")
 def _step_from(
     k: int,
     kernel: Any,
@@ -76,7 +77,7 @@ def _step_from(
     return cycle, direct
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy")
 def _do_step(
     k: int,
     cycle: int,
@@ -104,7 +105,7 @@ def _do_step(
     state[k, _PLACE] = place + 1 if place + 1 < kernel[k, _PERIOD] else 0
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy")
 def _advance(
     k: int,
     limit: Any,
@@ -137,9 +138,8 @@ def _advance(
     elif kind == _BUFFER:
         period = kernel[k, _PERIOD]
         while counts[k, 1, 0] < limit[output]:
-            number = counts[k, 1, 0]
-            frame = number // period
-            source = frame * kernel[k, _INPUT_BEATS] + pattern[kernel[k, _FIRST] + number - frame * period]
+            number, place = counts[k, 1, 0], state[k, _PLACE]
+            source = state[k, _BASE] + pattern[kernel[k, _FIRST] + place]
             if source >= passed[source_stream]:
                 return
             free = _slot(number, queues[k, 1, 0], output, offset, passed, times)
@@ -149,6 +149,11 @@ def _advance(
             made[offset[output] + number] = cycle
             counts[k, 1, 0] = number + 1
             state[k, _LAST] = cycle
+            if place + 1 == period:
+                state[k, _PLACE] = 0
+                state[k, _BASE] += kernel[k, _INPUT_BEATS]
+            else:
+                state[k, _PLACE] = place + 1
     else:
         factor = kernel[k, _PERIOD]
         moved = state[k, _COUNT]
@@ -164,7 +169,7 @@ def _advance(
             state[k, _COUNT] = moved
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy")
 def _ready(
     k: int,
     port: int,
@@ -196,16 +201,16 @@ def _ready(
             return _NEVER
         return max(earliest, used[offset[stream] + beat - depth] + 1)
     if kind == _BUFFER:
-        # state[k, _ROOM]: the first output beat that keeps so little that the input beat has room.
-        period = kernel[k, _PERIOD]
+        # _ROOM: the first output beat that keeps so little that the input beat has room; its place and its frame's first beat.
         room = state[k, _ROOM]
-        while True:
-            frame = room // period
-            kept = frame * kernel[k, _INPUT_BEATS] + pattern[kernel[k, _SECOND] + room - frame * period]
-            if beat < kernel[k, _BUFFER_BEATS] + kept:
-                break
+        place, base = state[k, _ROOM_PLACE], state[k, _ROOM_BASE]
+        while beat >= kernel[k, _BUFFER_BEATS] + base + pattern[kernel[k, _SECOND] + place]:
             room += 1
-        state[k, _ROOM] = room
+            place += 1
+            if place == kernel[k, _PERIOD]:
+                place = 0
+                base += kernel[k, _INPUT_BEATS]
+        state[k, _ROOM], state[k, _ROOM_PLACE], state[k, _ROOM_BASE] = room, place, base
         if room == 0:
             return earliest
         if room > counts[k, 1, 0]:
@@ -216,7 +221,7 @@ def _ready(
     return max(earliest, state[k, _LAST] + 1) if state[k, _COUNT] == beat else _NEVER
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", error_model="numpy")
 def _offer(
     k: int,
     port: int,
@@ -244,7 +249,7 @@ def _offer(
     return max(earliest, made[offset[stream] + beat] + queues[k, 2, port])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _run(
     limit: Any,
     interval: int,
@@ -266,11 +271,17 @@ def _run(
 ) -> None:
     """Move beats until no stream moves any more; each stops at its limit."""
     streams = len(limit)
+    # A stream can move again only when a beat has passed another one of its writer's or of its reader's.
+    waiting = np.ones(streams, np.bool_)
     progress = True
     while progress:
         progress = False
         for stream in range(streams):
+            if not waiting[stream]:
+                continue
+            waiting[stream] = False
             writer, reader = writers[stream, 0], readers[stream, 0]
+            before = passed[stream]
             while passed[stream] < limit[stream]:
                 beat = passed[stream]
                 if writer >= 0:
@@ -314,9 +325,17 @@ def _run(
                     direct = kernel[reader, _KIND] == _STEP and queues[reader, 0, readers[stream, 1]] == 0
                 times[offset[stream] + beat] = cycle
                 passed[stream] = beat + 1
-                progress = True
                 if direct:
                     _do_step(reader, cycle, kernel, ports, state, counts, used, pattern, offset, made)
+            if passed[stream] > before:
+                progress = True
+                for kernel_number in (writer, reader):
+                    if kernel_number >= 0:
+                        for port in range(kernel[kernel_number, _INPUTS]):
+                            waiting[ports[kernel_number, 0, port]] = True
+                        for port in range(kernel[kernel_number, _OUTPUTS]):
+                            waiting[ports[kernel_number, 1, port]] = True
+                waiting[stream] = False
 
 
 def _without_empty_steps(timing: StepTiming) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -338,7 +357,7 @@ class CircuitState:
         self._kernel = np.zeros((count, 9), np.int64)
         self._ports = np.full((count, 2, MOST_PORTS), -1, np.int64)
         self._queues = np.zeros((count, 3, MOST_PORTS), np.int64)  # input depths, output slots, output latencies
-        self._state = np.zeros((count, 4), np.int64)
+        self._state = np.zeros((count, 7), np.int64)
         self._state[:, _LAST] = -1
         self._counts = np.zeros((count, 2, MOST_PORTS), np.int64)  # beats used from inputs, made for outputs
         self._writers = np.full((streams, 2), -1, np.int64)
