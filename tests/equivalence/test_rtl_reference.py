@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,15 @@ from tests.equivalence.test_reference_qonnx import data
 from tests.reference_models import reference_model
 from toolchain.build.tools import verilator
 from toolchain.frontends import load_model
-from toolchain.ir import Graph, interpret, quantise_input
+from toolchain.ir import interpret, quantise_input
 
 pytestmark = pytest.mark.skipif(verilator.TOOL.find() is None, reason="needs Verilator and a C++ compiler")
 
 
-def named(name: str, file: Path) -> Graph:
-    """A file's graph under a name of its own; both files call theirs the same."""
-    return replace(load_model(file).graph, name=name)
-
-
 @pytest.mark.full
 def test_keywords_and_digits(tmp_path: Path) -> None:
-    keywords = named("keywords", reference_model("qonnx_kws_w3a3_mlperf") / "QONNX_model.onnx")
-    digits = named("digits", reference_model("qonnx_tfc_w2a2") / "TFC_2W2A.onnx")
+    keywords = load_model(reference_model("qonnx_kws_w3a3_mlperf") / "QONNX_model.onnx").graph
+    digits = load_model(reference_model("qonnx_tfc_w2a2") / "TFC_2W2A.onnx").graph
     sounds, images = data("kws_mfcc_int8.npz"), data("mnist.npz")
     with np.load(reference_model("qonnx_kws_w3a3_mlperf") / "ref_kws1000.npz") as stored:
         scale = stored["input_scale"]

@@ -225,3 +225,9 @@ def test_pickled_vectors_are_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not a readable \.npz file of plain arrays"):
         load_vectors(tmp_path / "v.npz")
     assert not target.exists()
+
+
+def test_a_graph_that_an_exporter_named_is_called_after_its_folder() -> None:
+    pytest.importorskip("qonnx")
+    assert load_model("digits_brevitas").graph.name == "digits_brevitas"
+    assert load_model(MODELS / "digits_brevitas" / "model.onnx").graph.name == "digits_brevitas"

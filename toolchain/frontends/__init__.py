@@ -154,11 +154,18 @@ def load_model(
     _check_class_names(folder, imported.graph)
     _check_samples(sampled, imported.graph)
     name = folder.name if folder else file.stem
+    graph = imported.graph
+    if graph.name in _EXPORTERS_NAMES:
+        graph = replace(graph, name=name)
     done = folder.quantisation if folder else {}
     return LoadedModel(
-        name, imported.graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled, done,
+        name, graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled, done,
         imported.ties,
     )  # fmt: skip
+
+
+#: What PyTorch's exporters call every graph. Hardware of such a graph is better called after the model's file or folder.
+_EXPORTERS_NAMES = ("main_graph", "torch-jit-export", "torch_jit", "graph", "model")
 
 
 def loaded_from(quantised: QuantisedModel) -> LoadedModel:
