@@ -220,3 +220,19 @@ def test_boards(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "boards", "--json")
     assert status == 0
     assert "ulx3s-85f" in [board["name"] for board in json.loads(out)]
+
+
+def test_a_result_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills while it is written: a message, and nothing half-written."""
+    import numpy as np
+
+    from toolchain.errors import InputError
+    from toolchain.pipeline import evaluation
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(InputError, match=r"y\.npz: cannot be written \(No space left on device\)"):
+        evaluation._write(tmp_path / "y.npz", {"y": np.zeros(3)})
+    assert not list(tmp_path.iterdir())

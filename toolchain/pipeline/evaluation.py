@@ -116,12 +116,18 @@ def _writable(out: str | os.PathLike[str] | None) -> Path | None:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write the .npz whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
     try:
         with os.fdopen(handle, "wb") as stream:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+    except OSError as error:  # a full disk, above all
+        Path(temporary).unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
