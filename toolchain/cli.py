@@ -91,6 +91,7 @@ def _input_options(command: Any) -> Any:
         "bitwright build models/digits_brevitas --until rtl --out build/brevitas",
         "bitwright build model.h5 --backend hls4ml --part xcvu13p-flga2577-2-e --out build/hls",
         "bitwright build model.onnx --vectors held_out.npz --cycles-per-frame 16 --out build/fast",
+        "bitwright build mnist_cnn --board ulx3s-85f --frames-per-second 10000 --out build/camera",
         "bitwright build model.onnx --input-type 'uint8*1/255' --out build/pixels     8-bit pixels from 0 to 1",
         "bitwright build model.onnx --input-samples train.npz --input-bits 8 --out build/sampled",
     )
@@ -122,6 +123,12 @@ def _input_options(command: Any) -> Any:
 )
 @click.option(
     "--cycles-per-frame", type=click.IntRange(min=1), metavar="N", help="Largest clock cycles a layer may take."
+)
+@click.option(
+    "--frames-per-second",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="F",
+    help="Rate that every layer has to keep at the clock aimed for, in place of --cycles-per-frame.",
 )
 @click.option(
     "--clock-mhz", type=click.FloatRange(min=1.0), metavar="F", help="Clock to aim for. Default: the board's."

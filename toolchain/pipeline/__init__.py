@@ -38,8 +38,8 @@ def build_hardware(
     model: a model file, a folder with a model.toml, the name of a bundled model, or what `toolchain.load_model` returned.
     out: the build's folder; finished stages in it are reused.
     options: board, part, backend ('rtl', 'hls4ml'), until ('graph', 'hls', 'rtl', 'netlist', 'bitstream'), vectors (.npz), weights,
-        input_type, input_samples, input_bits, output ('auto', 'class', 'logits'), cycles_per_frame, clock_mhz, bulk_vectors,
-        skip_rungs, measure; as in `bitwright build --help`. bulk_vectors: of rung 3; without it as many as fit about 8 million
+        input_type, input_samples, input_bits, output ('auto', 'class', 'logits'), cycles_per_frame,
+        frames_per_second, clock_mhz, bulk_vectors, skip_rungs, measure; as in `bitwright build --help`. bulk_vectors: of rung 3; without it as many as fit about 8 million
         cycles, 1,000 to 100,000.
     Raises ToolchainError (see toolchain.errors); Mismatch if anything differs from the interpreter.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
@@ -75,6 +75,7 @@ def make_request(
     input_bits: int | None = None,
     output: str = "auto",
     cycles_per_frame: int | None = None,
+    frames_per_second: float | None = None,
     clock_mhz: float | None = None,
     bulk_vectors: int | None = None,
     skip_rungs: Sequence[int] = (),
@@ -95,7 +96,7 @@ def make_request(
         raise UsageError(f"output {output!r} is not known; allowed: auto, class, logits")
     if board and part:
         raise UsageError(f"give --board or --part, not both (found board {board!r} and part {part!r})")
-    target = _target(board, part, clock_mhz, cycles_per_frame)
+    target = _paced(_target(board, part, clock_mhz, cycles_per_frame), frames_per_second)
     last = _last_stage(backend, until, target)
     file, folder = locate(model)
     input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
@@ -125,6 +126,24 @@ def _target(board: str | None, part: str | None, clock_mhz: float | None, cycles
         return Target(found.device, found, clock_mhz or found.core_clock_mhz, cycles_per_frame)
     device: Device | None = find_device(part) if part else None
     return Target(device, None, clock_mhz or DEFAULT_CLOCK_MHZ, cycles_per_frame)
+
+
+def _paced(target: Target, frames_per_second: float | None) -> Target:
+    """The target with the cycles a frame that a rate leaves at its clock."""
+    if frames_per_second is None:
+        return target
+    if target.cycles_per_frame is not None:
+        raise UsageError(
+            f"give --frames-per-second or --cycles-per-frame, not both (found {frames_per_second:g} and "
+            f"{target.cycles_per_frame})"
+        )
+    clock_hz = target.clock_mhz * 1e6
+    if not 0 < frames_per_second <= clock_hz:
+        raise UsageError(
+            f"frames_per_second must be above 0 and at most one a cycle, {clock_hz:,.0f} at {target.clock_mhz:g} MHz; found "
+            f"{frames_per_second:g}"
+        )
+    return replace(target, cycles_per_frame=int(clock_hz / frames_per_second))
 
 
 def _last_stage(backend: str, until: str | None, target: Target) -> Stage:
