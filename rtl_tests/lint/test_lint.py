@@ -84,7 +84,7 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("sliding_window", {"BUFFER_BEATS": 37}, "at least 38"),
     ("sliding_window", {"STRIDE_WIDTH": 0}, "1 x 0"),
     ("window_reduce", {"CHANNELS": 8, "PE": 3}, "3, 8 and 4"),
-    ("window_reduce", {"OPERATION": 1, "OUTPUT_WIDTH": 9}, "at least 10"),
+    ("window_reduce", {"OPERATION": 0, "OUTPUT_WIDTH": 7}, "INPUT_WIDTH for maxima; got 7"),
     ("window_reduce", {"OPERATION": 2}, "8 and 2"),
     ("pad", {"CHANNELS": 5, "SIMD": 2}, "2, 5 and 8"),
     ("pad", {"VALUE": -129}, "-129 and 8"),

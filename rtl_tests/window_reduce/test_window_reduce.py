@@ -46,7 +46,7 @@ def contract_of(taps: int, beats: int) -> ReduceContract:
 
 
 def case(taps: int, channels: int, pe: int, operation: int, x: tuple[int, bool], spare: int = 0) -> Case:
-    """x: width and signedness of the elements. spare: bits of an output element above those needed."""
+    """x: width and signedness of the elements. spare: bits of an output element above those needed; below 0 a sum loses bits."""
     input_width, signed = x
     beats = channels // pe
     width = result_width(taps, operation, x) + spare
@@ -59,7 +59,7 @@ def case(taps: int, channels: int, pe: int, operation: int, x: tuple[int, bool],
             for beat in range(beats)
         ]
         low, high = (-(1 << (width - 1)), 1 << (width - 1)) if signed else (0, 1 << width)
-        assert all(low <= element < high for result in results for element in result)
+        assert spare < 0 or all(low <= element < high for result in results for element in result)
         return [pack(result, width) for result in results]
 
     def frame(random: Random) -> list[int]:
@@ -105,6 +105,8 @@ CASES = [
     case(3, 4, 2, SUM, (1, SIGNED)),
     case(6, 3, 1, MAXIMUM, (1, UNSIGNED)),
     case(3, 2, 2, SUM, (64, SIGNED)),
+    case(4, 10, 2, SUM, (5, SIGNED), spare=-4),
+    case(5, 3, 3, SUM, (3, UNSIGNED), spare=-2),
 ]
 
 

@@ -107,7 +107,9 @@ module window_reduce #(
   logic [PE*FULL-1:0]        results;
 
   for (genvar p = 0; p < PE; p++) begin : g_lane
+    /* verilator lint_off UNUSEDSIGNAL */  // a sum may keep fewer bits than an element has
     logic [INPUT_WIDTH-1:0] element;
+    /* verilator lint_on UNUSEDSIGNAL */
     logic [FULL-1:0]        so_far;
     assign element = arriving[p*INPUT_WIDTH +: INPUT_WIDTH];
     assign so_far  = running[p*FULL +: FULL];
