@@ -287,7 +287,7 @@ def test_random_networks(is_fixed: bool, data: st.DataObject) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("is_fixed", [True, False], ids=["power-of-two scales", "scales of data"])
-@settings(max_examples=300, **_SETTINGS)
+@settings(max_examples=100, **_SETTINGS)
 @given(st.data())
 def test_many_random_networks(is_fixed: bool, data: st.DataObject) -> None:
     check(data, is_fixed=is_fixed)
