@@ -29,13 +29,15 @@ _EXACT = 2.0**23
 
 @dataclass(frozen=True)
 class Decision:
-    """An element of a quantised tensor (with the batch axis) that the framework may have decided otherwise.
+    """An element of a quantised tensor (with the batch axis) that the framework may have decided otherwise, or several.
 
+    index: of the element; or of several elements, for each axis all of theirs, that were made of the same integer in the same
+        channel: float32 decides the same way about equal values.
     distance: from the point where the step begins, in units of the largest error that float32 can have.
     """
 
     node: str
-    index: tuple[int, ...]
+    index: tuple[int, ...] | tuple[tuple[int, ...], ...]
     value: int
     distance: float
 
@@ -68,7 +70,10 @@ class NearTies:
             differing, _, _, turned, values = heapq.heappop(waiting)
             if differing == 0:
                 return list(turned)
-            for decision in sorted(self._decisions(values, reals), key=lambda d: d.distance):
+            # Those of many elements first: where one of few values lies beside a tie, single ones would be too many to try.
+            for decision in sorted(
+                self._decisions(values, reals), key=lambda d: (isinstance(d.index[0], int), d.distance)
+            ):
                 taken = {(d.node, d.index) for d in turned}
                 key = frozenset((*turned, decision))
                 if (decision.node, decision.index) in taken or key in seen:
@@ -119,9 +124,14 @@ class NearTies:
     def _decisions(self, values: Mapping[str, np.ndarray], reals: Mapping[str, np.ndarray]) -> Iterator[Decision]:
         for node in self.graph.nodes:
             element = self.graph.types[node.name].element
-            for decision in self._of_node(node, values, reals):
-                if element.minimum <= decision.value <= element.maximum:
-                    yield decision
+            single = [
+                decision
+                for decision in self._of_node(node, values, reals)
+                if element.minimum <= decision.value <= element.maximum
+            ]
+            yield from single
+            if len(single) > 1 and not isinstance(node.operation, Input):
+                yield from _together(single, values[node.inputs[0]])
 
     def _of_node(
         self, node: Node, values: Mapping[str, np.ndarray], reals: Mapping[str, np.ndarray]
@@ -162,6 +172,25 @@ class NearTies:
                     yield Decision(node.name, at, int(other[at]), float(distance[at] / error[at]))
 
 
+def _together(decisions: list[Decision], x: np.ndarray) -> Iterator[Decision]:
+    """The decisions of one node about elements that were made of the same integer of `x` in the same channel, as one."""
+    groups: dict[tuple[int, int, int], list[Decision]] = {}
+    for decision in decisions:
+        channel = decision.index[-1]
+        assert isinstance(channel, int)
+        groups.setdefault((channel, int(x[decision.index]), decision.value), []).append(decision)
+    by_value: dict[tuple[int, int], list[Decision]] = {}
+    for (_, integer, value), members in groups.items():
+        by_value.setdefault((integer, value), []).extend(members)
+    seen: set[frozenset[Decision]] = set()
+    for members in (*by_value.values(), *groups.values()):
+        if len(members) > 1 and (key := frozenset(members)) not in seen:
+            seen.add(key)
+            index = tuple(zip(*(decision.index for decision in members), strict=True))
+            distance = min(decision.distance for decision in members)
+            yield Decision(members[0].node, index, members[0].value, distance)  # type: ignore[arg-type]
+
+
 def _of_thresholds(node: Node, gaps: np.ndarray, x: np.ndarray, result: np.ndarray, error: float) -> Iterator[Decision]:
     operation = node.operation
     assert isinstance(operation, Threshold)
@@ -175,10 +204,10 @@ def _of_thresholds(node: Node, gaps: np.ndarray, x: np.ndarray, result: np.ndarr
         distance = np.abs(x.astype(np.float64) - begins)
         for index in np.argwhere(is_there & (distance <= error)):
             place = tuple(int(i) for i in index)
-            row = table[rows[place]]
-            threshold = row[at[place]]
-            # Equal thresholds are one decision.
-            other = int((row <= threshold).sum()) if step == 0 else int((row < threshold).sum())
+            row = table[rows[place]].astype(np.float64) - gaps[rows[place]]
+            # Steps that begin at the same point are one decision; equal integer thresholds may lie apart.
+            point = begins[place]
+            other = int((row <= point + error).sum()) if step == 0 else int((row < point - error).sum())
             yield Decision(node.name, place, other + operation.offset, float(distance[place] / error))
 
 
