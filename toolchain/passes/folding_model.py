@@ -30,7 +30,6 @@ from toolchain.ir import (
     Upsample,
 )
 from toolchain.ir.products import WeightedSums
-from toolchain.ir.windows import window_positions
 from toolchain.passes.group_stages import Stage
 
 #: A beat goes in, and a beat of as many elements comes out.
@@ -107,21 +106,10 @@ def _window(stage: Stage) -> tuple[int, ...] | None:
 
 def slides(stage: Stage) -> bool:
     """Whether a stage needs a sliding window before it: not if every pixel is used once, in order."""
-    window = _window(stage)
-    if window is None:
+    window, spatial = _window(stage), stage.input_type.shape[:-1]
+    if window is None or window == spatial:
         return False
-    spatial = stage.input_type.shape[:-1]
-    whole = window == spatial
-    return not whole and not (
-        prod(window) == 1
-        and window_positions(stage.input_type.shape, window, _strides(stage), (1,) * len(window)) == spatial
-    )
-
-
-def _strides(stage: Stage) -> tuple[int, ...]:
-    operation = stage.operation
-    assert isinstance(operation, Conv | MaxPool | SumPool)
-    return operation.strides
+    return prod(window) > 1 or stage.output_type.shape[:-1] != spatial
 
 
 def lanes(stage: Stage) -> Lanes:
@@ -138,7 +126,7 @@ def lanes(stage: Stage) -> Lanes:
     common = inputs
     if isinstance(operation, Concatenate):
         common = gcd(*(tensor.channels for tensor in stage.input_types))
-    elif isinstance(operation, Slice) and (operation.steps[-1] != 1 or len(operation.steps) == 0):
+    elif isinstance(operation, Slice) and operation.steps[-1] != 1:
         common = 1
     elif isinstance(operation, Slice):
         common = gcd(inputs, operation.starts[-1], operation.stops[-1])
@@ -200,7 +188,7 @@ def logic(stage: Stage, option: StageFolding) -> int:
         weight = operation.weight_type.width
         return option.pe * (inputs[0] * weight + 3 * result)
     if isinstance(operation, Scale):
-        return option.pe * (inputs[0] * int(operation.factors.max()).bit_length() + 2 * result)
+        return option.pe * (inputs[0] * int(abs(operation.factors).max()).bit_length() + 2 * result)
     if isinstance(operation, Multiply):
         return option.pe * (inputs[0] * inputs[1] + 2 * result)
     if isinstance(operation, Threshold):

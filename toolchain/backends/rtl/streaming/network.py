@@ -128,22 +128,20 @@ class _Drawing:
         self._ends: dict[str, list[Endpoint]] = {}  # result -> an end of its stream for each reader to come
 
     def offer(self, result: str, end: Endpoint, key: str) -> None:
-        """Fork the stream of a result so that each of its readers gets one."""
-        ends = []
+        """Fork the stream of a result so that each of its readers gets one, each behind a FIFO of its own."""
+        ends = [end]
         for _ in range(self._readers[result] - 1):
-            element, lanes, beats = self.plumbing.stream(end)
-            parted = self.plumbing.add(
-                fork(element, lanes, beats), (end,), f"{key}_fork", purpose="used more than once"
+            place, _ = self.plumbing.add(
+                fork(*self.plumbing.stream(ends[-1])), (ends[-1],), f"{key}_fork", purpose="used more than once"
             )
-            buffer = fifo(element, lanes, beats, 2)
+            ends[-1:] = [(place, 0), (place, 1)]
+        if len(ends) > 1:
             purpose = "lets one branch go ahead of the other"
-            ends.append(self.plumbing.add(buffer, (parted,), f"{key}_branch", purpose=purpose))
-            end = (parted[0], 1)
-        if ends:
-            element, lanes, beats = self.plumbing.stream(end)
-            purpose = "lets one branch go ahead of the other"
-            end = self.plumbing.add(fifo(element, lanes, beats, 2), (end,), f"{key}_branch", purpose=purpose)
-        self._ends[result] = [*ends, end]
+            ends = [self._with_fifo(branch, f"{key}_branch", purpose) for branch in ends]
+        self._ends[result] = ends
+
+    def _with_fifo(self, end: Endpoint, key: str, purpose: str) -> Endpoint:
+        return self.plumbing.add(fifo(*self.plumbing.stream(end), 2), (end,), key, purpose=purpose)
 
     def take(self, result: str) -> Endpoint:
         return self._ends[result].pop(0)
@@ -182,8 +180,7 @@ class _Drawing:
         end = self._widened(end, lanes, key)
         if end == SOURCE or self.plumbing.drafts[end[0]].instance.module == "stream_fifo":
             return end
-        element, lanes, beats = self.plumbing.stream(end)
-        return self.plumbing.add(fifo(element, lanes, beats, 2), (end,), f"{key}_fifo", purpose=purpose)
+        return self._with_fifo(end, f"{key}_fifo", purpose)
 
     def _widened(self, end: Endpoint, lanes: int, key: str) -> Endpoint:
         """The stream with beats of `lanes` elements."""
