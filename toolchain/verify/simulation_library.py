@@ -170,7 +170,9 @@ class Simulation:
         for index, stream in enumerate(design.streams):
             if stream in capture:
                 stream_bytes = design._library.simulation_probe_bytes(self._handle, index)
-                captured[stream] = np.zeros((frames * _beats(facts, stream), stream_bytes), dtype=np.uint8)
+                captured[stream] = np.zeros(
+                    (frames * _part_before(facts, stream)["beats"], stream_bytes), dtype=np.uint8
+                )
         count = len(design.streams)
         buffers = (ctypes.c_void_p * max(1, count))(
             *[captured[s].ctypes.data if s in captured else None for s in design.streams]
@@ -206,16 +208,16 @@ class Simulation:
             raise BuildFailed(_stall_report(design, request, states))
         for stream, array in captured.items():
             found = int(recorded[design.streams.index(stream)])
-            # A border may begin the frame after the last one by itself.
-            if not len(array) <= found < len(array) + _beats(facts, stream):
+            # A border begins the frame after the last one by itself; how far it comes is known.
+            if not len(array) <= found <= len(array) + _part_before(facts, stream)["beats_ahead"]:
                 raise BuildFailed(
                     f"{facts['top']}: stream {stream} carried {found} beats in {frames} frames, expected {len(array)}"
                 )
         return Run(output, request.cycles, captured, input_cycles, output_cycles)
 
 
-def _beats(facts: Mapping[str, Any], stream: str) -> int:
-    return next(part["beats"] for part in facts["parts"] if stream in part["outputs"])
+def _part_before(facts: Mapping[str, Any], stream: str) -> Mapping[str, Any]:
+    return next(part for part in facts["parts"] if stream in part["outputs"])
 
 
 def _stall_limit(facts: Mapping[str, Any], pattern: Pattern) -> int:

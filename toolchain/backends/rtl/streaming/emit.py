@@ -117,7 +117,7 @@ def facts(network: Network, graph: Graph) -> dict[str, Any]:
     initiation_interval_cycles: cycles a frame in steady state, rounded up where `steady_state` (that many cycles for that
     many frames, from a frame on) gives a fraction. nodes: one entry a stage; `name` is the graph's node whose result
     the stream carries, `nodes` all that it computes. parts: every instance with its streams, in order; all output streams of
-    one are alike.
+    one are alike. beats_ahead: beats on the first of them that begin a frame before its first input beat is there.
     """
 
     def port(stream: Stream, node: str) -> dict[str, Any]:
@@ -152,6 +152,7 @@ def facts(network: Network, graph: Graph) -> dict[str, Any]:
                 "inputs": [stream.identifier for stream in part.inputs],
                 "outputs": [stream.identifier for stream in part.outputs],
                 **_stream_facts(part.output),
+                "beats_ahead": part.output.beats_ahead,
             }
             for part in network.parts
         ],

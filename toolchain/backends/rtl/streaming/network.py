@@ -24,12 +24,16 @@ _RESERVED = ("clk", "rst", "s_axis", "m_axis", "output_beat", "unused")
 
 @dataclass(frozen=True)
 class Stream:
-    """Wires <identifier>_tdata, _tvalid, _tready: `beats` beats a frame, each of `lanes` elements."""
+    """Wires <identifier>_tdata, _tvalid, _tready: `beats` beats a frame, each of `lanes` elements.
+
+    beats_ahead: of them, those that come before any beat of their frame is there at the network's input.
+    """
 
     identifier: str
     lanes: int
     element: IntegerType
     beats: int
+    beats_ahead: int = 0
 
     @property
     def width(self) -> int:
@@ -101,7 +105,7 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str]) -> N
         slice_ = register_slice(source.element, input_lanes, source.size // input_lanes)
         output = drawing.plumbing.add(slice_, (output,), "output_register", purpose="nothing to compute")
     plumbing = drawing.plumbing.finished(output)
-    if plumbing.schedule().runs_ahead():
+    if plumbing.beats_ahead()[output]:
         plumbing = plumbing.held()
     target = max([cycles(stage, folding.stages[stage.name]) for stage in stages], default=1)
     plumbing = size_memories(plumbing, max(target, plumbing.source_beats))
@@ -205,6 +209,7 @@ def _name(plumbing: Plumbing) -> tuple[dict[Endpoint, Stream], tuple[Part, ...]]
     taken = [*_RESERVED, *(draft.key for draft in plumbing.drafts if draft.stage)]
     streams = {SOURCE: Stream("s_axis", plumbing.source_lanes, plumbing.source_element, plumbing.source_beats)}
     parts: list[Part] = []
+    ahead = plumbing.beats_ahead()
     for number, draft in enumerate(plumbing.drafts):
         name = draft.key
         if draft.stage is None:
@@ -217,7 +222,7 @@ def _name(plumbing: Plumbing) -> tuple[dict[Endpoint, Stream], tuple[Part, ...]]
                 (wire,) = identifiers([f"{name}_{'abcd'[port]}"], taken).values()
                 taken.append(wire)
             element, lanes, beats = plumbing.stream((number, port))
-            streams[number, port] = Stream(wire, lanes, element, beats)
+            streams[number, port] = Stream(wire, lanes, element, beats, ahead[number, port])
             outputs.append(streams[number, port])
         inputs = tuple(streams[end] for end in draft.inputs)
         parts.append(Part(name, draft.instance, inputs, tuple(outputs), draft.stage, draft.purpose))

@@ -119,6 +119,16 @@ class Plumbing:
         links.sort(key=lambda entry: entry[1].writer is not None)
         return Circuit(tuple(timings), tuple(link for _, link in links)), tuple(name for name, _ in links), kernels
 
+    def beats_ahead(self) -> dict[Endpoint, int]:
+        """For each endpoint the beats that leave it before any input beat is there."""
+        circuit, _, kernels = self.circuit()
+        last = {kernels[place] + len(draft.instance.timing) - 1: place for place, draft in enumerate(self.drafts)}
+        return {
+            SOURCE if link.writer is None else (last[link.writer[0]], link.writer[1]): beats
+            for link, beats in zip(circuit.links, Schedule(circuit).beats_ahead(), strict=True)
+            if link.writer is None or link.writer[0] in last
+        }
+
     def schedule(self, interval_cycles: int = 0, *, even: bool = False) -> Schedule:
         """Frames as fast as the network accepts, or every `interval_cycles`, their beats spread `even`ly or at once."""
         circuit, names, _ = self.circuit()

@@ -79,11 +79,11 @@ class Schedule:
             names = [self._names[number] if self._names else str(number) for number in stuck]
             raise Deadlock(f"the network deadlocks: no beat passes {', '.join(names)} any more")
 
-    def runs_ahead(self) -> bool:
-        """Whether output beats come before any input beat is there."""
+    def beats_ahead(self) -> list[int]:
+        """Beats that pass each link before any input beat is there: borders that begin a frame by themselves."""
         state = CircuitState(self._circuit)
         state.run(1, source_frames=0)
-        return len(state.passed(-1)) > 0
+        return [len(state.passed(number)) for number in range(len(self._circuit.links))]
 
     def latency_cycles(self) -> int:
         """From the cycle that accepts the first beat of the first frame to the one that gives its last output beat."""
