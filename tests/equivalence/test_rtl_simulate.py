@@ -17,12 +17,14 @@ from toolchain.errors import BuildFailed
 from toolchain.ir import (
     AddBias,
     ArgMax,
+    Conv,
     Dense,
     Graph,
     GraphBuilder,
     Input,
     IntegerType,
     Overflow,
+    Pad,
     Relu,
     Requantise,
     Rounding,
@@ -187,3 +189,24 @@ def test_a_stall_and_a_broken_protocol_are_reported(tmp_path: Path) -> None:
     assert f"  act0: u_{reader} waits, u_act0 offers nothing\n" in message
     assert "  winner: the sink waits, u_winner offers nothing\n" in message
     assert "  m_axis: the sink waits, u_winner offers nothing" in message
+
+
+def test_a_border_that_runs_ahead_is_declared_and_no_more_is_let_pass(tmp_path: Path) -> None:
+    builder = GraphBuilder("bordered")
+    x = builder.add(Input((3, 4, 1), IntegerType(False, 3)), name="x")
+    padded = builder.add(Pad(((1, 1), (1, 1), (0, 0))), x, name="padded")
+    builder.output(builder.add(Conv(np.ones((3, 3, 1, 2), np.int64), (1, 1), (1, 1)), padded, name="conv"))
+    graph = builder.build()
+    plan = make_plan("rtl", graph, Target())
+    plan.write(tmp_path / "plan")
+    ahead = {part["identifier"]: part["beats_ahead"] for part in plan.facts["parts"]}
+    assert ahead["padded"] == 7  # a row of six pixels, and the left border of the next
+    assert ahead["conv"] == 0
+    library = build_simulation(tmp_path / "plan", plan.facts, tmp_path / "simulation")
+    vectors = random_vectors(graph, 20, seed=1)
+    with library.start() as simulation:
+        simulate(graph, simulation, library, vectors, capture=["padded"])
+        for part in library.facts["parts"]:
+            part["beats_ahead"] = 0
+        with pytest.raises(BuildFailed, match="stream padded carried 607 beats in 20 frames, expected 600"):
+            simulate(graph, simulation, library, vectors, capture=["padded"])
