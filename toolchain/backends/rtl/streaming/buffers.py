@@ -47,6 +47,7 @@ def fifo(element: IntegerType, lanes: int, beats: int, depth: int) -> Instance:
         timing=(queue_timing(depth, 1 if depth == 2 else 2),),
         output_element=element,
         output_beats=beats,
+        is_fifo=True,
         resize=partial(fifo, element, lanes, beats),
     )
 

@@ -33,7 +33,8 @@ class Instance:
 
     parameters: (name, SystemVerilog expression), in the order of the module.
     input_lanes, output_lanes: elements of a beat on both sides. timing: the rules of the module, or of each module of
-    the chain that it consists of; inner_lanes: elements of a beat between the parts of that chain.
+    the chain that it consists of; inner_lanes: elements of a beat between the parts of that chain, or inner_beats: beats a frame
+    there, where that is no whole number. is_fifo: whether it does nothing but hold beats.
     output_element, output_beats: of each output stream, which all carry the same; beats a frame. label: what it adds to its
     stage's name where a stage consists of several instances. input_ports, output_ports: prefixes of the ports' names.
     resize: makes the instance with another depth of its memory, for those whose depth the schedule decides; least_depth: the
@@ -50,6 +51,8 @@ class Instance:
     output_beats: int
     memories: tuple[MemoryFile, ...] = ()
     inner_lanes: tuple[int, ...] = ()
+    inner_beats: tuple[int, ...] = ()
+    is_fifo: bool = False
     label: str = ""
     input_ports: tuple[str, ...] = ("s_axis",)
     output_ports: tuple[str, ...] = ("m_axis",)

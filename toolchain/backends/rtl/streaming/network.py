@@ -77,7 +77,35 @@ class Network:
     steady_state: SteadyState
 
 
-def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str]) -> Network:
+class Library:
+    """Where the instances of a network come from: this project's own modules; another backend brings some of its own."""
+
+    #: Whether FIFOs stand at the network's input and output too.
+    fifo_at_ends = False
+
+    def instances(self, stage: Stage, folding: StageFolding, key: str) -> tuple[Instance, ...]:
+        """The instances of a stage, in the order of the data."""
+        return kernels()[type(stage.operation)].instances(stage, folding, key)
+
+    def fifo(self, element: IntegerType, lanes: int, beats: int, depth: int) -> Instance:
+        return fifo(element, lanes, beats, depth)
+
+    def width_converter(
+        self, element: IntegerType, input_lanes: int, output_lanes: int, frame_elements: int
+    ) -> Instance:
+        return width_converter(element, input_lanes, output_lanes, frame_elements)
+
+    def why_fifo(self, stage: Stage, option: StageFolding) -> str:
+        """Why a FIFO stands before a stage; empty if none does."""
+        if is_matrix(stage):
+            waits = not slides(stage) and option.pe < stage.output_type.channels
+            return "lets the stages before work on the next frame" if waits else ""
+        if isinstance(stage.operation, Pad | InsertZeros):
+            return "lets the stage before go on during the border"
+        return "lets one operand come before the other" if len(stage.sources) > 1 else ""
+
+
+def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str], library: Library | None = None) -> Network:
     """The network's parts, named, with every converter, fork and FIFO that it needs.
 
     A FIFO stands before a matrix-vector unit where, without it, the units could not work on different frames at the
@@ -96,7 +124,8 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str]) -> N
     readers[result] = readers.get(result, 0) + 1
     first = next((stage for stage in stages if graph.inputs[0].name in stage.sources), None)
     input_lanes = folding.stages[first.name].simd if first else 1
-    drawing = _Drawing(Plumbing(source.element, input_lanes, source.size // input_lanes), readers)
+    library = library or Library()
+    drawing = _Drawing(Plumbing(source.element, input_lanes, source.size // input_lanes), readers, library)
     drawing.offer(graph.inputs[0].name, SOURCE, "input")
     for stage in stages:
         drawing.add_stage(stage, folding, names[stage.name])
@@ -104,6 +133,8 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str]) -> N
     if output == SOURCE:
         slice_ = register_slice(source.element, input_lanes, source.size // input_lanes)
         output = drawing.plumbing.add(slice_, (output,), "output_register", purpose="nothing to compute")
+    if library.fifo_at_ends:
+        output = drawing.with_fifo(output, "output_fifo", "stands at the output")
     plumbing = drawing.plumbing.finished(output)
     if plumbing.beats_ahead()[output]:
         plumbing = plumbing.held()
@@ -126,8 +157,9 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str]) -> N
 class _Drawing:
     """Places the stages one after the other, and hands each result on to those that read it."""
 
-    def __init__(self, plumbing: Plumbing, readers: Mapping[str, int]) -> None:
+    def __init__(self, plumbing: Plumbing, readers: Mapping[str, int], library: Library) -> None:
         self.plumbing = plumbing
+        self._library = library
         self._readers = readers
         self._ends: dict[str, list[Endpoint]] = {}  # result -> an end of its stream for each reader to come
 
@@ -141,11 +173,11 @@ class _Drawing:
             ends[-1:] = [(place, 0), (place, 1)]
         if len(ends) > 1:
             purpose = "lets one branch go ahead of the other"
-            ends = [self._with_fifo(branch, f"{key}_branch", purpose) for branch in ends]
+            ends = [self.with_fifo(branch, f"{key}_branch", purpose) for branch in ends]
         self._ends[result] = ends
 
-    def _with_fifo(self, end: Endpoint, key: str, purpose: str) -> Endpoint:
-        return self.plumbing.add(fifo(*self.plumbing.stream(end), 2), (end,), key, purpose=purpose)
+    def with_fifo(self, end: Endpoint, key: str, purpose: str) -> Endpoint:
+        return self.plumbing.add(self._library.fifo(*self.plumbing.stream(end), 2), (end,), key, purpose=purpose)
 
     def take(self, result: str) -> Endpoint:
         return self._ends[result].pop(0)
@@ -153,8 +185,8 @@ class _Drawing:
     def add_stage(self, stage: Stage, folding: Folding, key: str) -> None:
         """Place a stage's instances; each takes the one before, and as many of the stage's operands as it has ports left."""
         option = folding.stages[stage.name]
-        instances = kernels()[type(stage.operation)].instances(stage, option, key)
-        purpose = self._why_fifo(stage, option)
+        instances = self._library.instances(stage, option, key)
+        purpose = self._library.why_fifo(stage, option)
         operands = [self.take(source) for source in stage.sources]
         if purpose:
             operands = [self._buffered(end, instances[0].input_lanes, key, purpose) for end in operands]
@@ -170,28 +202,21 @@ class _Drawing:
         assert not operands
         self.offer(stage.name, ends[0], key)
 
-    def _why_fifo(self, stage: Stage, option: StageFolding) -> str:
-        """Why the stages before this one would have to wait for it without a FIFO; empty if they would not."""
-        if is_matrix(stage):
-            waits = not slides(stage) and option.pe < stage.output_type.channels
-            return "lets the stages before work on the next frame" if waits else ""
-        if isinstance(stage.operation, Pad | InsertZeros):
-            return "lets the stage before go on during the border"
-        return "lets one operand come before the other" if len(stage.sources) > 1 else ""
-
     def _buffered(self, end: Endpoint, lanes: int, key: str, purpose: str) -> Endpoint:
         """The stream with beats of `lanes` elements, behind a FIFO unless the stream's writer is one, or the source."""
+        if end == SOURCE and self._library.fifo_at_ends:
+            end = self.with_fifo(end, "input_fifo", "stands at the input")
         end = self._widened(end, lanes, key)
-        if end == SOURCE or self.plumbing.drafts[end[0]].instance.module == "stream_fifo":
+        if end == SOURCE or self.plumbing.drafts[end[0]].instance.is_fifo:
             return end
-        return self._with_fifo(end, f"{key}_fifo", purpose)
+        return self.with_fifo(end, f"{key}_fifo", purpose)
 
     def _widened(self, end: Endpoint, lanes: int, key: str) -> Endpoint:
         """The stream with beats of `lanes` elements."""
         element, found, beats = self.plumbing.stream(end)
         if found == lanes:
             return end
-        converter = width_converter(element, found, lanes, beats * found)
+        converter = self._library.width_converter(element, found, lanes, beats * found)
         return self.plumbing.add(converter, (end,), f"{key}_converter", purpose=f"{found} to {lanes} elements a beat")
 
 

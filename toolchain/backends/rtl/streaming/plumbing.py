@@ -105,9 +105,10 @@ class Plumbing:
             kernels[place] = len(timings)
             for port, end in enumerate(draft.inputs):
                 links.append((names[end], Link(beats[end], writers[end], (len(timings), port))))
-            for lanes, timing in zip(instance.inner_lanes, instance.timing[:-1], strict=True):
+            elements = instance.output_beats * instance.output_lanes
+            between = instance.inner_beats or tuple(elements // lanes for lanes in instance.inner_lanes)
+            for inner, timing in zip(between, instance.timing[:-1], strict=True):
                 timings.append(timing)
-                inner = instance.output_beats * instance.output_lanes // lanes
                 links.append((draft.key, Link(inner, (len(timings) - 1, 0), (len(timings), 0))))
             timings.append(instance.timing[-1])
             for port in range(len(instance.output_ports)):
