@@ -22,7 +22,11 @@ class Backend(Protocol):
         """All files of the build. Only called for a graph whose every node is supported."""
 
 
-_BACKENDS = {"rtl": "toolchain.backends.rtl.streaming", "hls4ml": "toolchain.backends.hls4ml"}
+_BACKENDS = {
+    "rtl": "toolchain.backends.rtl.streaming",
+    "hls4ml": "toolchain.backends.hls4ml",
+    "finn": "toolchain.backends.finn",
+}
 
 
 def backend_names() -> tuple[str, ...]:
@@ -43,9 +47,17 @@ def refusals(backend: str, graph: Graph, target: Target) -> dict[Node, str]:
     return {node: reason for node, reason in reasons.items() if reason}
 
 
-def make_plan(backend: str, graph: Graph, target: Target) -> BuildPlan:
-    """The backend's plan, or UnsupportedModel naming every node that it cannot express."""
+def require_supported(backend: str, graph: Graph, target: Target) -> None:
+    """Raise UnsupportedModel, naming every node that the backend cannot express."""
     refused = [f"{node}: {reason}" for node, reason in refusals(backend, graph, target).items()]
     if refused:
         raise UnsupportedModel(f"backend {backend!r} cannot express this network exactly:\n  " + "\n  ".join(refused))
+
+
+def make_plan(backend: str, graph: Graph, target: Target) -> BuildPlan:
+    """The backend's plan, or UnsupportedModel naming every node that it cannot express.
+
+    Not for backend 'finn', between whose two halves FINN itself runs (toolchain.backends.finn).
+    """
+    require_supported(backend, graph, target)
     return find_backend(backend).plan(graph, target)

@@ -37,7 +37,7 @@ def build_hardware(
 
     model: a model file, a folder with a model.toml, the name of a bundled model, or what `toolchain.load_model` returned.
     out: the build's folder; finished stages in it are reused.
-    options: board, part, backend ('rtl', 'hls4ml'), until ('graph', 'hls', 'rtl', 'netlist', 'bitstream'), vectors (.npz), weights,
+    options: board, part, backend ('rtl', 'hls4ml', 'finn'), until ('graph', 'hls', 'rtl', 'netlist', 'bitstream'), vectors (.npz), weights,
         input_type, input_samples, input_bits, output ('auto', 'class', 'logits'), cycles_per_frame,
         frames_per_second, clock_mhz, bulk_vectors, skip_rungs, measure; as in `bitwright build --help`. bulk_vectors: of rung 3; without it as many as fit about 8 million
         cycles, 1,000 to 100,000.
@@ -70,6 +70,7 @@ def _source_of(loaded: Any) -> Any:
 #: Stage -> modules of toolchain.build.tools whose tool it needs, and the option that leaves the stage out.
 _TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
     "hls": (("hls4ml", "cxx"), "--skip-rung 2"),
+    "finn": (("finn", "verilator"), "--backend rtl"),
     "simulation": (("verilator",), "--skip-rung 3"),
     "bench": (("verilator", "cocotb"), "--skip-rung 4"),
     "synthesis": (("yosys",), "--until rtl"),
@@ -98,7 +99,7 @@ def _workers() -> int:
 
 
 def _tasks(context: Context, loaded: Any) -> list[Task]:
-    from toolchain.pipeline import hardware
+    from toolchain.pipeline import finn, hardware
 
     request = context.request
 
@@ -119,8 +120,11 @@ def _tasks(context: Context, loaded: Any) -> list[Task]:
         tasks.append(Task(name, run, needs, alone=alone))
 
     skip, until = request.skip_rungs, request.until
-    rtl = request.backend == "rtl" and until >= Stage.RTL
-    if rtl:
+    rtl = request.backend in ("rtl", "finn") and until >= Stage.RTL
+    if rtl and request.backend == "finn":
+        add("finn", finn.run_finn, "graph")
+        add("rtl", finn.run_finn_rtl, "finn")
+    elif rtl:
         add("rtl", hardware.run_rtl, "graph")
     if rtl and until >= Stage.NETLIST:
         add("synthesis", hardware.run_synthesis, "rtl")

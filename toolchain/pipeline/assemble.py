@@ -28,6 +28,8 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         notes.append(f"Rung {number} was left out as asked.")
     if facts.get("hls", {}).get("note"):
         notes.append(facts["hls"]["note"])
+    if "finn" in facts:
+        notes += _finn_notes(facts)
     if "bitstream" in facts and facts["bitstream"]["note"]:
         notes.append(f"Clock: {facts['bitstream']['note']}.")
     if "board" in facts:
@@ -54,6 +56,21 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         notes=notes,
         timings={name: round(result.seconds, 3) for name, result in results.items()},
     )
+
+
+def _finn_notes(facts: Mapping[str, Any]) -> list[str]:
+    """Which nodes are FINN's and which are not, and FINN's own estimate beside what the RTL takes."""
+    notes = [f"FINN ({facts['finn']['part']}) made {facts['finn']['nodes']} nodes of the design."]
+    notes += [
+        f"Stage {name!r} is one of this project's kernels: {why}." for name, why in facts["finn"]["own_kernels"].items()
+    ]
+    if "rtl" in facts:
+        plan = facts["rtl"]["facts"]
+        notes.append(
+            f"FINN expects a frame every {plan['finn_expected_cycles']} cycles from its nodes; the stitched RTL takes one every "
+            f"{plan['initiation_interval_cycles']} cycles."
+        )
+    return notes
 
 
 def _folding(plan_facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -116,6 +133,8 @@ def _artefacts(context: Context, results: Mapping[str, StageResult]) -> dict[str
         "hls_vivado_project": "hls/vivado",
         "rtl": "rtl/rtl",
         "rtl_file_list": "rtl/files.f",
+        "finn_hardware_graph": "finn/hardware.onnx",
+        "finn_qonnx": "finn/model.onnx",
     }
     if "rtl" in results:
         candidates["rtl_top"] = f"rtl/rtl/{results['rtl'].facts['facts']['top']}.sv"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.backends.base import make_plan
+from toolchain.backends.base import make_plan, require_supported
 from toolchain.build.folder import BuildFolder, StageResult, source_digest
 from toolchain.build.schedule import Progress
 from toolchain.build.tool import distribution_version
@@ -91,12 +91,35 @@ class Context:
     def _rtl_plan(self) -> BuildPlan:
         return make_plan("rtl", self.hardware_graph, self.request.target)
 
+    @property
+    def finn_design(self) -> Any:
+        """What is decided of a FINN build before FINN runs (toolchain.backends.finn.Design)."""
+        with self._lock:
+            return self._finn_design
+
+    @cached_property
+    def _finn_design(self) -> Any:
+        from toolchain.backends.finn import design
+
+        require_supported("finn", self.hardware_graph, self.request.target)
+        return design(self.hardware_graph, self.request.target)
+
     def rtl_key(self) -> dict[str, Any]:
         """What the RTL depends on."""
+        target = self.request.target
         return {
             "graph": self.hardware_graph.digest,
             "cycles_per_frame": self.request.target.cycles_per_frame,
             "sources": source_digest("ir", "passes", "backends/rtl", "backends/base.py", "identifiers.py"),
+            **(
+                {
+                    "part": target.device.part if target.device else None,
+                    "clock_mhz": target.clock_mhz,
+                    "finn": source_digest("backends/finn"),
+                }
+                if self.request.backend == "finn"
+                else {}
+            ),
         }
 
     def vectors(self, count: int, seed: int) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import Any
 from toolchain.build.folder import StageResult, source_digest
 from toolchain.errors import BuildFailed
 from toolchain.pipeline.context import Context, refuse_mismatch, rung, versions
+from toolchain.pipeline.finn import SIMULATION, read_plan
+from toolchain.plan import BuildPlan
 
 #: Corner and random vectors that rung 2 adds to the user's own.
 _EXTRA_HLS_VECTORS = 1000
@@ -95,11 +97,14 @@ def run_simulation(context: Context, rtl: StageResult) -> StageResult:
     count = context.request.bulk_vectors or _vectors_within(_BULK_CYCLES, _FEWEST_BULK_VECTORS, _MOST_BULK_VECTORS, rtl)
 
     def work(folder: Path) -> dict[str, Any]:
-        from toolchain.verify.simulate import build_simulation, measure_timing, verify_bulk
+        from toolchain.verify.simulate import build_simulation, load_simulation, measure_timing, verify_bulk
 
         say = context.say("simulation")
-        say("compiling the RTL into a simulation")
-        library = build_simulation(rtl.folder, rtl.facts["facts"], folder)
+        if context.request.backend == "finn":
+            library = load_simulation(rtl.folder, rtl.facts["facts"], rtl.folder / SIMULATION)
+        else:
+            say("compiling the RTL into a simulation")
+            library = build_simulation(rtl.folder, rtl.facts["facts"], folder)
         say(f"rung 3: {count:,} vectors")
         x = context.vectors(count, seed=3)
         result = verify_bulk(context.hardware_graph, library, x)
@@ -111,7 +116,7 @@ def run_simulation(context: Context, rtl: StageResult) -> StageResult:
         if found != promised:
             raise BuildFailed(
                 f"rung 3: the RTL takes (latency, initiation interval) = {found} cycles, it declares {promised}; "
-                "this is an error of the streaming backend, please report it with the model"
+                "this is an error of the backend, please report it with the model"
             )
         return {
             "rung": rung(3, "RTL in bulk", result.vectors, result.mismatches, result.seconds),
@@ -164,7 +169,7 @@ def run_synthesis(context: Context, rtl: StageResult) -> StageResult:
         from toolchain.deploy.project import synthesise
 
         context.say("synthesis")("Yosys: the core as cells of the device")
-        return {"synthesis": asdict(synthesise(context.rtl_plan, folder))}
+        return {"synthesis": asdict(synthesise(_plan(context, rtl), folder))}
 
     key = {
         "plan": rtl.facts["plan_digest"],
@@ -211,7 +216,7 @@ def run_bitstream(context: Context, rtl: StageResult, synthesis: StageResult) ->
         from toolchain.deploy.project import place_and_route
 
         built = place_and_route(
-            context.rtl_plan,
+            _plan(context, rtl),
             Synthesis(**synthesis.facts["synthesis"]),
             synthesis.folder,
             board,
@@ -253,7 +258,7 @@ def run_board(context: Context, rtl: StageResult, bitstream: StageResult) -> Sta
 
         context.say("board")(f"{_BOARD_VECTORS} inferences through the serial pins")
         x = context.vectors(_BOARD_VECTORS, seed=6)
-        plan = context.rtl_plan
+        plan = _plan(context, rtl)
         project = board_plan(plan, board, bitstream.facts["tries"][-1]["clock_mhz"])
         result = check_board(
             bitstream.folder / bitstream.facts["project"], plan, project, board, x, context.expected(x), folder
@@ -302,6 +307,10 @@ def run_measure(context: Context) -> StageResult:
         **versions("torch", "onnxruntime", "numpy"),
     }
     return context.stage("measure", key, work)
+
+
+def _plan(context: Context, rtl: StageResult) -> BuildPlan:
+    return read_plan(rtl) if context.request.backend == "finn" else context.rtl_plan
 
 
 def _family(context: Context) -> str:

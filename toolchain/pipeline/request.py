@@ -85,11 +85,6 @@ def make_request(
 
     Raises UsageError, BoardError or InputError with what was found and what is allowed.
     """
-    if backend == "finn":
-        raise UsageError(
-            "backend 'finn' is not available in this release: FINN dataflow is planned, not built. "
-            f"Available: {', '.join(backend_names())}"
-        )
     if backend not in backend_names():
         raise UsageError(f"backend {backend!r} is not known; available: {', '.join(backend_names())}")
     if output not in ("auto", "class", "logits"):

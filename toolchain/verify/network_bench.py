@@ -81,6 +81,7 @@ def run_network_bench(
         PORTS,
         folder=folder,
         log=folder / "bench_build.log",
+        options=facts.get("simulation_options", ()),
         jobs=jobs,
     )
     count = max(_FEWEST_FRAMES, min(_MOST_FRAMES, _PATTERN_CYCLES // facts["initiation_interval_cycles"]))

@@ -47,7 +47,7 @@ def build_simulation(
     """Compile a design with the stream harness into `folder`, and load it.
 
     plan_folder: holds the sources and the memory files. facts: of the plan. sources: relative to plan_folder (default:
-    those of its files.f); a netlist with the same ports does as well. capture: streams inside the top module that can be
+    those of its files.f); a netlist with the same ports does as well; `simulation_options` of the facts go to Verilator. capture: streams inside the top module that can be
     recorded (default: the output of every stage); () for a design that has none of them.
     The folder may be renamed afterwards; `load_simulation` opens it again. Raises BuildFailed, ToolNotFound.
     """
@@ -75,6 +75,7 @@ def build_simulation(
             "-fvisibility=hidden", "-fno-gnu-unique", "-DVL_USER_FATAL", "-DVL_USER_STOP", "-DVL_USER_FINISH", "-DVL_USER_WARN",
         ],
         linker_flags=["-Wl,--wrap=fopen", "-Wl,-Bsymbolic"],
+        options=facts.get("simulation_options", ()),
         optimisation=optimisation,
         jobs=jobs,
     )  # fmt: skip

@@ -48,12 +48,13 @@ def build_bench(
     *,
     folder: Path,
     log: Path,
+    options: Sequence[str] = (),
     jobs: int = 2,
     timeout_s: float = 1800,
 ) -> None:
     """Compile a design for cocotb into `folder`: of its signals only the `ports` of the top module can be seen.
 
-    sources: relative to `folder`. Raises BuildFailed.
+    sources: relative to `folder`. options: further ones for Verilator. Raises BuildFailed.
     """
     TOOL.require()
     tool = verilator.TOOL.require()
@@ -69,7 +70,7 @@ def build_bench(
         "--Mdir", _BUILD, "-o", top, "--x-assign", "unique", "--x-initial", "unique", "--no-assert", "-Wno-fatal", "-Wno-lint",
         "-CFLAGS", "-std=c++20", "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         "-MAKEFLAGS", verilator.make_flags({"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O0"}),
-        "bench.vlt", *sources, str(package / "share" / "lib" / "verilator" / "verilator.cpp"),
+        *options, "bench.vlt", *sources, str(package / "share" / "lib" / "verilator" / "verilator.cpp"),
     ]  # fmt: skip
     environment = {**tool.environment, "MAKEFLAGS": "", "CXXFLAGS": ""}
     runtime = verilated_runtime.key("bench")

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When FINN's nodes take and give beats, closely enough to size FIFOs; the cycles of a network are counted in simulation.
+
+The conventions are those of `toolchain.backends.rtl.streaming.timing`. Two things are simpler here than in FINN's RTL: a matrix
+unit that is held up locks its input until its output queue is empty, and a window's buffer is read and written in a fixed
+order of steps, as both happen when nothing stalls. What a node is said to hold is never more than what it holds.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from toolchain.backends.finn.layers import Layer
+from toolchain.backends.rtl.streaming.timing import (
+    BufferTiming,
+    NarrowTiming,
+    Queue,
+    StepTiming,
+    Timing,
+    pattern_timing,
+    queue_timing,
+    widen_timing,
+)
+
+#: Beats that FINN's smallest FIFO holds, whatever depth it is asked for.
+LEAST_FIFO_BEATS = 5
+
+
+def layer_timing(layer: Layer) -> tuple[tuple[Timing, ...], tuple[int, ...]]:
+    """The rules of a node's parts in order, and the beats a vector (or frame) between them as (inner beats a frame)."""
+    if layer.kind == "matrix":
+        return _matrix_timing(layer)
+    if layer.kind == "threshold":
+        stages = int(layer.table.shape[1]).bit_length() if layer.table is not None else 1
+        # A stage is two registers deep; then the queue and the output register.
+        return (queue_timing(2 * stages + 3, 2 * stages + 2),), ()
+    if layer.kind == "window":
+        return (_window_timing(layer),), ()
+    return (_pad_timing(layer),), ()
+
+
+def fifo_timing(depth: int) -> StepTiming:
+    return queue_timing(max(LEAST_FIFO_BEATS, depth), 2)
+
+
+def converter_timing(input_lanes: int, output_lanes: int) -> tuple[Timing, ...]:
+    """FINN's width converter, whose buffer holds a beat of either side."""
+    common = np.gcd(input_lanes, output_lanes)
+    narrow, widen = int(input_lanes // common), int(output_lanes // common)
+    parts: list[Timing] = []
+    if widen > 1:
+        parts.append(widen_timing(widen))
+    if narrow > 1:
+        parts.append(NarrowTiming(narrow))
+    return tuple(parts)
+
+
+def _matrix_timing(layer: Layer) -> tuple[tuple[Timing, ...], tuple[int, ...]]:
+    numbers = layer.numbers
+    beats, groups = int(numbers["MW"]) // layer.inputs, int(numbers["MH"]) // layer.outputs
+    tree = (layer.inputs - 1).bit_length() + (layer.inputs == 1)
+    depth = 4 + tree
+    produces = np.zeros(beats, np.int32)
+    produces[-1] = 1
+    core = StepTiming(np.ones(beats, np.int32), produces, (Queue(depth + 2, depth + 2),))
+    if groups == 1:
+        return (core,), ()
+    # The vector is kept while every group of rows reads it; its beats are let go one by one as the last group does.
+    sources = np.tile(np.arange(beats), groups)
+    keeps = np.concatenate([np.zeros(beats * (groups - 1), np.int64), np.arange(beats)])
+    room = 1 << max(1, (beats - 1).bit_length())
+    replay = BufferTiming(sources, keeps, beats, room, Queue(2, 1))
+    return (replay, core), (int(numbers["vectors"]) * beats * groups,)
+
+
+def _window_timing(layer: Layer) -> StepTiming:
+    """The steps of the window's controller where nothing stalls: each takes a beat, gives one, or does both."""
+    numbers = layer.numbers
+    fold = int(numbers["channels"]) // layer.inputs
+    (height, width), (k_h, k_w) = numbers["size"], numbers["kernel"]
+    (s_h, s_w), (d_h, d_w) = numbers["stride"], numbers["dilation"]
+    rows = (height - (k_h - 1) * d_h - 1) // s_h + 1
+    columns = (width - (k_w - 1) * d_w - 1) // s_w + 1
+    y, x, dy, dx, c = np.meshgrid(
+        np.arange(rows), np.arange(columns), np.arange(k_h), np.arange(k_w), np.arange(fold), indexing="ij"
+    )
+    wanted = (((y * s_h + dy * d_h) * width + x * s_w + dx * d_w) * fold + c).ravel()
+    first = (((y * s_h) * width + x * s_w) * fold + 0 * (dy + dx + c)).ravel()
+    # The first beat that the window after this one needs: what lies before it may be overwritten.
+    per_window = k_h * k_w * fold
+    following = np.concatenate([first[per_window:], np.full(per_window, first[-1])])
+    total = height * width * fold
+    room = buffer_beats(layer)
+    taken, given, takes, gives = 0, 0, [], []
+    while given < len(wanted) or taken < total:
+        reads = taken < total and (
+            given == len(wanted) or (taken - room < following[given] and taken - room < wanted[given])
+        )
+        fetches = given < len(wanted) and wanted[given] < taken
+        takes.append(int(reads))
+        gives.append(int(fetches))
+        taken, given = taken + int(reads), given + int(fetches)
+        assert reads or fetches
+    return pattern_timing(np.array(takes), np.array(gives), Queue(2, 1))
+
+
+def buffer_beats(layer: Layer) -> int:
+    """Beats that FINN's window keeps."""
+    numbers = layer.numbers
+    fold = int(numbers["channels"]) // layer.inputs
+    (_, width), (k_h, k_w) = numbers["size"], numbers["kernel"]
+    (s_h, s_w), (d_h, d_w) = numbers["stride"], numbers["dilation"]
+    least = ((k_h - 1) * d_h * width + (k_w - 1) * d_w + 1) * fold
+    spare = max(0, (s_w - 1) - k_h * k_w) + max(0, (s_h - 1) * width - k_h * k_w)
+    return int(least + spare * fold)
+
+
+def _pad_timing(layer: Layer) -> StepTiming:
+    numbers = layer.numbers
+    fold = int(numbers["channels"]) // layer.inputs
+    height, width = numbers["size"]
+    top, left, bottom, right = numbers["padding"]
+    inside = np.zeros((top + height + bottom, left + width + right, fold), np.int32)
+    inside[top : top + height, left : left + width] = 1
+    assert inside.sum() == prod((height, width, fold))
+    return pattern_timing(inside.ravel(), np.ones(inside.size, np.int32), Queue(2, 2))
