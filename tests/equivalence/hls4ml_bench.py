@@ -41,7 +41,8 @@ def integers(tensor: TensorType, count: int, random: np.random.Generator) -> np.
     if size <= min(EXHAUSTIVE, count - 2):
         # A cycle through all values; each element starts it elsewhere.
         starts = random.integers(0, size, tensor.size)
-        flat = element.minimum + (np.arange(count)[:, None] + starts[None, :]) % size
+        cycle = (np.arange(count)[:, None] + starts[None, :]) % size
+        flat = cycle.astype(storage_dtype(element)) + element.minimum
     else:
         flat = np.array([_wide(element, random) for _ in range(count * tensor.size)], dtype=object)
     values = flat.reshape(count, *tensor.shape).astype(storage_dtype(element))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hls4ml_bench import compare
+from hls4ml_bench import compare, integers
 
+from tests.equivalence.rtl_images import image_members
 from toolchain.backends.base import make_plan
 from toolchain.build.tools.hls4ml import compile_csim
 from toolchain.data_folders import MODELS
@@ -35,6 +36,7 @@ from toolchain.target import Target
 from toolchain.verify.hls import verify_csim
 from toolchain.verify.vectors import random_vectors
 
+IO_TYPES = ("io_parallel", "io_stream")
 SIZES = (16, 64, 32, 32, 10)
 
 
@@ -77,6 +79,38 @@ def test_random_networks(network: type[Graph], flow: str, tmp_path: Path) -> Non
     io_type = "io_stream" if flow == "vivado" else "io_parallel"  # both of each, without their product
     inputs = {"x": random_vectors(graph, 3000, 1)}
     compare(graph, tmp_path, io_type=io_type, flow=flow, optimisation="-O1", inputs=inputs).require()
+
+
+def images(seeds: range) -> Graph:
+    """Random networks on images side by side in one graph: one compilation tests them all."""
+    builder = GraphBuilder("images")
+    for member in image_members(seeds):
+        named = {}
+        for node in member.graph.nodes:
+            inputs = (named[name] for name in node.inputs)
+            named[node.name] = builder.add(node.operation, *inputs, name=f"{member.name} {node.name}")
+        for output in member.graph.outputs:
+            builder.output(named[output.tensor], name=f"{member.name} {output.name}")
+    return builder.build()
+
+
+def compare_images(seeds: range, io_type: str, folder: Path) -> None:
+    graph = images(seeds)
+    random = np.random.default_rng(seeds.start)
+    inputs = {node.name: integers(graph.types[node.name], 40, random) for node in graph.inputs}
+    compare(graph, folder, io_type=io_type, inputs=inputs).require()
+
+
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_random_networks_on_images(io_type: str, tmp_path: Path) -> None:
+    compare_images(range(6), io_type, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("start", range(100, 220, 20))
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_more_random_networks_on_images(io_type: str, start: int, tmp_path: Path) -> None:
+    compare_images(range(start, start + 20), io_type, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["digits", "digits_brevitas"])

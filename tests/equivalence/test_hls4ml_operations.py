@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from hls4ml_bench import compare, side_by_side
 
+from toolchain.backends.hls4ml import FLOWS
 from toolchain.backends.hls4ml.lower import LOWERED
 from toolchain.ir import (
     AddBias,
@@ -36,13 +38,24 @@ Case = tuple[Operation, tuple[TensorType, ...]]
 IO_TYPES = ("io_parallel", "io_stream")
 
 
+def samples(most: int | None) -> list[Case]:
+    """So many samples of every operation of the graph; None: all."""
+    assert set(operations().values()) == set(LOWERED)
+    return [case for cls in LOWERED for case in islice(cls.samples(), most)]
+
+
 @pytest.mark.parametrize("io_type", IO_TYPES)
-def test_samples_of_every_operation_that_is_lowered(io_type: str, tmp_path: Path) -> None:
-    cases = [case for cls in operations().values() if cls in LOWERED for case in cls.samples()]
-    assert {type(operation) for operation, _ in cases} == set(LOWERED)
-    result = compare(side_by_side(cases), tmp_path, io_type=io_type)
+def test_samples_of_every_operation(io_type: str, tmp_path: Path) -> None:
+    result = compare(side_by_side(samples(3)), tmp_path, io_type=io_type, count=300)
     result.require()
-    assert result.vectors == 1100
+    assert result.vectors == 300
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_all_samples_of_every_operation(io_type: str, flow: str, tmp_path: Path) -> None:
+    compare(side_by_side(samples(None)), tmp_path, io_type=io_type, flow=flow).require()
 
 
 def more_cases() -> list[Case]:
@@ -57,6 +70,7 @@ def more_cases() -> list[Case]:
     return [
         (Dense(weights, 2), (rows,)),
         (Dense(weights, 0), (planes,)),
+        (Dense(weights, 1), (TensorType((2, 1, 3, 4), IntegerType(True, 3)),)),
         (Dense(weights, -3), (TensorType((4,), IntegerType(True, 6, -5)),)),
         (Dense(weights, 12), (TensorType((4,), IntegerType(False, 6, 14)),)),
         (Threshold(np.sort(random.integers(-20, 20, (4, 3)), axis=1), 1, 1), (rows,)),

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 
 from toolchain.backends.base import make_plan
 from toolchain.backends.hls4ml import DEFAULT_PART, plan
+from toolchain.backends.hls4ml.lower import Options, lower
+from toolchain.backends.hls4ml.lowering import MAXIMUM_STREAM_READERS
 from toolchain.backends.hls4ml.words import ap_fixed, exact_in_double, precision, saturation_mode
 from toolchain.build.tools.hls4ml import Port, _from_words, _to_words
 from toolchain.errors import BoardError, InputError, UnsupportedModel, UsageError
@@ -146,10 +149,6 @@ REFUSED = [
         "x (input): hls4ml takes inputs of at most 100 bits, found fixed<101,101>; narrow the input",
     ),
     (
-        chain(Dense(np.ones((3, 2), np.int64)), shape=(2, 2, 2, 3)),
-        "dense (dense): hls4ml's Dense takes at most 3 axes, the input has shape (2, 2, 2, 3); reshape it before",
-    ),
-    (
         chain(AddBias(np.array([1, 2, (1 << 53) + 1]))),
         "add_bias (add_bias): its bias need more than 53 significant bits; HLS reads constants as double precision numbers "
         "and would round them. Use coarser constants",
@@ -173,18 +172,19 @@ def test_what_hls_cannot_express_exactly_is_refused(graph: Graph, reason: str) -
     assert str(error.value) == f"backend 'hls4ml' cannot express this network exactly:\n  {reason}"
 
 
-def test_a_stream_with_too_many_readers_is_refused() -> None:
+def test_a_stream_with_many_readers_is_copied_in_steps() -> None:
     builder = GraphBuilder("wide")
     x = builder.add(Input((2,), IntegerType(True, 4)), name="x")
-    for number in range(8):
+    for number in range(20):
         builder.output(builder.add(Relu(), x, name=f"relu {number}"), name=f"{number}")
-    graph = builder.build()
-    plan(graph, Target())
-    with pytest.raises(UnsupportedModel) as error:
-        plan(graph, Target(), "io_stream")
-    assert str(error.value) == (
-        "x: its result is read 8 times; hls4ml copies a stream at most 7 times. Use io_parallel for this network"
-    )
+    lowered = lower(builder.build(), Options("io_stream"))
+    readers = Counter(name for layer in lowered.layers for name in layer.inputs)
+    assert [layer.identifier for layer in lowered.layers if layer.kind == "BitwrightCopy"] == [
+        "node_x_more", "node_x_more_more", "node_x_more_more_more",
+    ]  # fmt: skip
+    assert max(readers.values()) == MAXIMUM_STREAM_READERS == 7
+    assert sum(readers.values()) == 20 + 3
+    assert not any(layer.partial for layer in lower(builder.build(), Options("io_parallel")).layers)
 
 
 def test_types_in_the_words_of_hls() -> None:

@@ -7,6 +7,7 @@ Each kind has a header `bitwright_<name>.h` and a configuration struct `config/<
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from string import Template
 from typing import Any
 
@@ -44,8 +45,45 @@ class BitwrightArgMax(_ExtensionLayer):
     source, function = "argmax", "argmax"
 
 
+class BitwrightCombine(_ExtensionLayer):
+    source, function = "combine", "combine"
+
+
+class BitwrightConstant(_ExtensionLayer):
+    source, function = "constant", "constant"
+
+    def initialize(self) -> None:
+        # hls4ml lets a layer without inputs read the layer before it.
+        self.inputs: list[str] = []
+        super().initialize()
+
+    def get_input_variable(self, input_name: str = "") -> Any:
+        """None: hls4ml's passes look at the first input of every layer."""
+        return None
+
+
+class BitwrightConv(_ExtensionLayer):
+    source, function = "conv", "conv"
+
+
 class BitwrightCopy(_ExtensionLayer):
     source, function = "copy", "copy"
+
+
+class BitwrightJoin(_ExtensionLayer):
+    source, function = "join", "join"
+
+
+class BitwrightLookup(_ExtensionLayer):
+    source, function = "lookup", "elementwise"
+
+
+class BitwrightMove(_ExtensionLayer):
+    source, function = "move", "move"
+
+
+class BitwrightPool(_ExtensionLayer):
+    source, function = "pool", "pool"
 
 
 class BitwrightRelu(_ExtensionLayer):
@@ -56,11 +94,35 @@ class BitwrightRequantise(_ExtensionLayer):
     source, function = "requantise", "elementwise"
 
 
+class BitwrightScale(_ExtensionLayer):
+    source, function = "scale", "elementwise"
+
+
 class BitwrightThreshold(_ExtensionLayer):
     source, function = "threshold", "elementwise"
 
 
-EXTENSIONS = (BitwrightAddBias, BitwrightArgMax, BitwrightCopy, BitwrightRelu, BitwrightRequantise, BitwrightThreshold)
+class BitwrightTopK(_ExtensionLayer):
+    source, function = "top_k", "top_k"
+
+
+EXTENSIONS = (
+    BitwrightAddBias,
+    BitwrightArgMax,
+    BitwrightCombine,
+    BitwrightConstant,
+    BitwrightConv,
+    BitwrightCopy,
+    BitwrightJoin,
+    BitwrightLookup,
+    BitwrightMove,
+    BitwrightPool,
+    BitwrightRelu,
+    BitwrightRequantise,
+    BitwrightScale,
+    BitwrightThreshold,
+    BitwrightTopK,
+)
 
 
 class _ExtensionConfig(LayerConfigTemplate):
@@ -70,7 +132,7 @@ class _ExtensionConfig(LayerConfigTemplate):
     def format(self, node: Any) -> str:
         values = {
             "index": node.index,
-            "n_in": node.get_input_variable().size_cpp(),
+            "n_in": prod(node.get_input_variable().shape) if node.inputs else 0,
             **{name: _cpp(value) for name, value in node.get_attr("parameters").items()},
         }
         if node.get_attr("constants") is not None:
@@ -88,15 +150,19 @@ class _ExtensionCall(FunctionCallTemplate):
         return False
 
     def format(self, node: Any) -> str:
-        values = self._default_function_params(node)
-        arguments = [values["input"], values["output"]]
+        # Each entry of `inputs` is an operand, also where a parallel array is read twice.
+        variables = [*(node.get_input_variable(name) for name in node.inputs), node.get_output_variable()]
+        arguments = [variable.name for variable in variables]
         if node.get_attr("constants") is not None:
             arguments.append(node.get_weights("constants").name)
-        types = f"{values['input_t']}, {values['output_t']}, {values['config']}"
-        return f"bitwright::{node.function}<{types}>({', '.join(arguments)});"
+        types = [variable.type.name for variable in variables]
+        return f"bitwright::{node.function}<{', '.join([*types, f'config{node.index}'])}>({', '.join(arguments)});"
 
 
 def _cpp(value: Any) -> str:
+    """A number, a truth value, a list of numbers or the name of a type as C++ writes it."""
+    if isinstance(value, tuple):
+        return f"{{{', '.join(str(number) for number in value)}}}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from toolchain.backends.hls4ml.lower import Lowered, lower
+from toolchain.backends.hls4ml.lower import Lowered, Options, lower
 from toolchain.data_folders import HLS_TEMPLATES
 from toolchain.errors import BoardError, UsageError
 from toolchain.identifiers import identifiers
@@ -37,7 +37,7 @@ def plan(graph: Graph, target: Target, io_type: str = "io_parallel") -> BuildPla
 
     if io_type not in IO_TYPES:
         raise UsageError(f"io_type {io_type!r} is not known; allowed: {', '.join(IO_TYPES)}")
-    lowered = lower(graph, io_type)
+    lowered = lower(graph, Options(io_type))
     part, is_default = _part(target)
     # The suffix keeps a graph called 'exp' or 'main' from being a function that already exists.
     top = f"{identifiers([graph.name])[graph.name]}_top"
@@ -56,7 +56,7 @@ def plan(graph: Graph, target: Target, io_type: str = "io_parallel") -> BuildPla
         "flows": list(FLOWS),
         "inputs": _ports(graph, lowered.inputs),
         "outputs": _ports(graph, lowered.outputs),
-        "layers": _layers(graph, lowered),
+        "layers": _layers(lowered),
     }
     return BuildPlan("hls4ml", top, tuple(files), facts)
 
@@ -88,10 +88,11 @@ def _ports(graph: Graph, ports: tuple[tuple[str, str], ...]) -> list[dict[str, A
     return described
 
 
-def _layers(graph: Graph, lowered: Lowered) -> list[dict[str, Any]]:
-    """Layers that compute, in order, for tracing. Input layers and reshapes of parallel arrays do not."""
-    layers = [layer for layer in lowered.layers if layer.kind not in ("InputLayer", "Reshape")]
+def _layers(lowered: Lowered) -> list[dict[str, Any]]:
+    """Layers that make a node's result, in order, for tracing. Input layers and reshapes of parallel arrays do not compute."""
+    silent = ("InputLayer", "Reshape")
     return [
-        {"node": layer.node, "identifier": layer.identifier, "shape": list(graph.types[layer.node].shape)}
-        for layer in layers
+        {"node": layer.node, "identifier": layer.identifier, "shape": list(layer.shape)}
+        for layer in lowered.layers
+        if layer.kind not in silent and not layer.partial
     ]

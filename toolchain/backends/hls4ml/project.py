@@ -19,7 +19,7 @@ from hls4ml.writer.vitis_writer import VitisWriter
 from hls4ml.writer.vivado_writer import VivadoWriter
 
 from toolchain.backends.hls4ml.extensions import register
-from toolchain.backends.hls4ml.lower import Layer, Lowered
+from toolchain.backends.hls4ml.lowering import Layer, Lowered
 from toolchain.plan import PlannedFile
 
 #: What hls4ml puts where its time stamps would be.
@@ -98,7 +98,7 @@ def _configuration(lowered: Lowered, settings: ProjectSettings, folder: Path) ->
 def _layer_settings(lowered: Lowered) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for layer in lowered.layers:
-        settings[layer.identifier] = {"Precision": dict(layer.precision), "Trace": True}
+        settings[layer.identifier] = {"Precision": dict(layer.precision), "Trace": True, **layer.settings}
         # The layer that hls4ml puts in where a stream has several readers.
         settings[f"clone_{layer.identifier}"] = {"Precision": {"result": layer.precision["result"]}}
     return settings

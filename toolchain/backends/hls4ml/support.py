@@ -5,9 +5,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.backends.hls4ml.lower import LOWERED, accumulator, folded_bias, reachable_thresholds
+from toolchain.backends.hls4ml.elementwise import reachable_thresholds
+from toolchain.backends.hls4ml.lower import LOWERED
+from toolchain.backends.hls4ml.sums import accumulator, folded_bias
 from toolchain.backends.hls4ml.words import exact_in_double, saturation_mode
-from toolchain.ir import AddBias, Dense, Graph, Input, IntegerType, Node, Relu, Requantise, Threshold
+from toolchain.ir import (
+    AddBias,
+    Constant,
+    Conv,
+    Dense,
+    Graph,
+    Input,
+    IntegerType,
+    Lookup,
+    Node,
+    Pad,
+    Relu,
+    Requantise,
+    Scale,
+    Threshold,
+)
 from toolchain.target import Target
 
 #: ap_fixed ends at 1,024 bits (AP_INT_MAX_W); a product of two such words still fits.
@@ -16,8 +33,6 @@ MAXIMUM_WIDTH = 500
 MAXIMUM_INPUT_WIDTH = 100
 #: Bounds, offsets and interval ends reach C++ as `long long`.
 _LONG_LONG = 1 << 62
-#: hls4ml turns a Dense over rows into a convolution of one or two dimensions.
-_MAXIMUM_DENSE_AXES = 3
 
 
 def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
@@ -34,13 +49,22 @@ def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
     constants: tuple[str, np.ndarray, int] | None = None
     numbers: tuple[int, ...] = ()
     if isinstance(operation, Dense):
-        if len(x.shape) > _MAXIMUM_DENSE_AXES:
-            return f"hls4ml's Dense takes at most {_MAXIMUM_DENSE_AXES} axes, the input has shape {x.shape}; reshape it before"
         bias = folded_bias(graph, node)
         widths.append(accumulator(operation, x.element, bias.operation if bias else None))  # type: ignore[arg-type]
         constants = ("weights", operation.weights, operation.weight_fraction)
+    elif isinstance(operation, Conv):
+        widths.append(accumulator(operation, x.element, None))
+        constants = ("weights", operation.weights, operation.weight_fraction)
     elif isinstance(operation, AddBias):
         constants = ("bias", operation.bias, operation.bias_fraction)
+    elif isinstance(operation, Scale):
+        constants = ("factors", operation.factors, operation.fraction)
+    elif isinstance(operation, Constant):
+        constants = ("values", operation.values, operation.fraction)
+    elif isinstance(operation, Lookup):
+        constants = ("entries", operation.reachable(x.element), operation.fraction)
+    elif isinstance(operation, Pad):
+        constants = ("border", np.array([[operation.value]]), result.fraction)
     elif isinstance(operation, Threshold):
         constants = ("thresholds", reachable_thresholds(operation, x.element), x.element.fraction)
         numbers = (operation.offset,)

@@ -1,0 +1,23 @@
+struct config$index {
+    static const unsigned n_in = $n_in;
+    static const unsigned n_out = $n_out;
+    static const int n_axes = $n_axes;
+    static const int size[n_axes];
+    static const int source_size[n_axes];
+    static const int source_stride[n_axes];
+    static const int step[n_axes];
+    static const int start[n_axes];
+    static const int repeat[n_axes];
+    static const bool gaps = $gaps;
+    static const bool whole_tensor = $whole_tensor;
+    static const int depth = $depth;
+    static const unsigned n_steps = $n_steps;
+    static const double fill;
+};
+const int config$index::size[] = $size;
+const int config$index::source_size[] = $source_size;
+const int config$index::source_stride[] = $source_stride;
+const int config$index::step[] = $step;
+const int config$index::start[] = $start;
+const int config$index::repeat[] = $repeat;
+const double config$index::fill = $fill;
