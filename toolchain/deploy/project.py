@@ -161,7 +161,8 @@ def _render(template: str, values: dict[str, Any]) -> str:
 def synthesise(core_plan: BuildPlan, folder: Path) -> Synthesis:
     """Write the core's files into `folder` and synthesise them there. Raises BuildFailed, ToolNotFound."""
     core_plan.write(folder)
-    return yosys.synthesise_ecp5_core(core_plan.sources(".sv", ".v"), core_plan.top, cwd=folder)
+    options = core_plan.facts.get("synthesis_options", ())
+    return yosys.synthesise_ecp5_core(core_plan.sources(".sv", ".v"), core_plan.top, cwd=folder, read_options=options)
 
 
 @dataclass(frozen=True)

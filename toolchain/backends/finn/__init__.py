@@ -220,6 +220,8 @@ def _finn_facts(decided: Design, nodes: Mapping[str, Any]) -> dict[str, Any]:
         "own_kernels": dict(decided.own),
         # FINN's own assertions, such as that of the queue which must not overflow.
         "simulation_options": ["--assert"],
+        # FINN's sources use some names before they are declared.
+        "synthesis_options": ["--allow-use-before-declare"],
     }
 
 

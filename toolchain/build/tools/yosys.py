@@ -60,17 +60,25 @@ def run_commands(commands: Sequence[str], *, cwd: Path, name: str, what: str, ti
 
 
 def synthesise_ecp5_core(
-    sources: Sequence[str], top: str, *, cwd: Path, name: str = "core", timeout_s: float = 3600
+    sources: Sequence[str],
+    top: str,
+    *,
+    cwd: Path,
+    name: str = "core",
+    read_options: Sequence[str] = (),
+    timeout_s: float = 3600,
 ) -> Synthesis:
     """Synthesise module `top` by itself, to be placed and simulated as it is.
 
-    sources: SystemVerilog files relative to `cwd`; memory files named in them are looked for there too.
+    sources: SystemVerilog files relative to `cwd`; memory files named in them are looked for there too. read_options: for
+    read_slang. Assertions are left out.
     Writes `name`.v (Verilog netlist) and `name`.il (the same for a later design). Raises BuildFailed.
     """
     files = {"verilog": f"{name}.v", "rtlil": f"{name}.il"}
     done = run_commands(
         [
-            f"read_slang --top {_word(top)} {_words(sources)}",
+            f"read_slang --top {_word(top)} {' '.join(read_options)} {_words(sources)}",
+            "chformal -remove",
             f"synth_ecp5 -abc9 -top {_word(top)}",
             "check -assert -mapped",
             f"tee -q -o {name}_cells.json stat -json",
