@@ -90,6 +90,9 @@ _ECP5_PACKAGES = {
     "BG756": "CABGA756",
     "MG285": "CSFBGA285",
 }
+#: Bits of the wider factor of a DSP block, two's complement: Lattice FPGA-DS-02012 (ECP5: 18 x 18), AMD UG479 (DSP48E1:
+#: 25 x 18), UG579 (DSP48E2: 27 x 18), AM004 (DSP58: 27 x 24).
+_DSP_WIDTH = {"ecp5": 18, "xc7": 25, "usplus": 27, "versal": 27}
 #: Vendor parts that only the HLS backend names in its projects; checked for their form, since the vendor's tool has the list.
 _VENDOR_PART = re.compile(
     r"(?P<xc7>xc7[akvzs][a-z0-9]+(-[a-z0-9]+)*)|(?P<usplus>xc(ku|vu|zu|au|u)[a-z0-9]+(-[a-z0-9]+)*)|"
@@ -101,6 +104,11 @@ _VENDOR_PART = re.compile(
 def ecp5_parts() -> list[str]:
     """Ordering codes of the ECP5 parts that the open tools build for."""
     return [f"LFE5U-{size}-{speed}{package}C" for size in _ECP5 for speed in "678" for package in _ECP5_PACKAGES]
+
+
+def dsp_width(device: Device | None) -> int:
+    """Bits of the wider factor of the device's DSP blocks; 0 where there is no device, or its blocks are not known."""
+    return _DSP_WIDTH.get(device.family, 0) if device else 0
 
 
 def find_device(part: str) -> Device:

@@ -60,6 +60,10 @@ INNER: dict[str, list[dict[str, int | str]]] = {
         for style in (0, 1, 2)
         for a, b, p in ((6, 4, 10), (1, 1, 2), (5, 7, 9))
     ],
+    "packed_multiplier": [
+        {"COUNT": n, "A_WIDTH": a, "B_WIDTH": b, "PRODUCT_WIDTH": p}
+        for n, a, b, p in ((1, 4, 3, 7), (2, 6, 5, 9), (3, 4, 3, 8))
+    ],
     "result_queue": [{"SLOTS": slots} for slots in (1, 2, 3, 9)],
     "saturate": [{"OVERFLOW": code} for code in range(4)],
     "slice_counter": [
@@ -75,6 +79,7 @@ INNER: dict[str, list[dict[str, int | str]]] = {
 FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("matrix_vector_unit", {"INPUT_SIZE": 16, "SIMD": 5, "WEIGHT_FILE": "words.hex"}, "5 of 16"),
     ("matrix_vector_unit", {"INPUT_WIDTH": 65, "WEIGHT_FILE": "words.hex"}, "65"),
+    ("matrix_vector_unit", {"WEIGHT_KIND": 1, "WEIGHT_WIDTH": 2, "WEIGHT_FILE": "words.hex"}, "1 with 2"),
     ("threshold", {"CHANNELS": 8, "PE": 3, "THRESHOLD_FILE": "words.hex"}, "3 and 8"),
     ("stream_fifo", {"DEPTH": 1}, "got 8 and 1"),
     ("argmax", {"CHANNELS": 10, "INDEX_WIDTH": 3}, "3 bits for 10 channels"),

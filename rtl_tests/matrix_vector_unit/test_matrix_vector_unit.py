@@ -37,7 +37,7 @@ def case(
 ) -> Case:
     """x: width and signedness of the input. bias_width 0: no bias. spare: bits above the accumulator width needed.
 
-    only_weights: what the weights are drawn from instead of all numbers of their width.
+    only_weights: what the weights are drawn from instead of all numbers of their width. With WEIGHT_KIND 1 they are signs.
     """
     input_width, input_signed = x
     random = Random(seed_of("matrix_vector_unit", name))
@@ -64,8 +64,10 @@ def case(
     slots = 1 if result + 1 < beats else 2 if result + 1 < 2 * beats else (result + 3) // beats + 1
     latency = result + (1 if slots <= 2 else 3)
 
+    # The memory has a sign as 0 for +1 and 1 for -1.
+    stored = [[w < 0 for w in row] for row in weights] if parameters.get("WEIGHT_KIND") == 1 else weights
     weight_words = [
-        pack([weights[g * pe + p][b * simd + s] for p in range(pe) for s in range(simd)], weight_width)
+        pack([int(stored[g * pe + p][b * simd + s]) for p in range(pe) for s in range(simd)], weight_width)
         for g in range(groups)
         for b in range(beats)
     ]
@@ -112,6 +114,7 @@ def case(
 
 
 UNSIGNED, SIGNED = False, True
+SIGNS = (-1, 1)
 CASES = [
     case("typical", 16, 8, 4, 4, (6, UNSIGNED), 6, bias_width=9),
     case("odd_lanes", 15, 9, 5, 3, (4, SIGNED), 3),
@@ -141,6 +144,23 @@ CASES = [
     case("in_luts_digits", 12, 6, 3, 2, (12, SIGNED), 4, MULTIPLIER_STYLE=1),
     case("in_luts", 12, 6, 3, 2, (5, SIGNED), 5, MULTIPLIER_STYLE=1),
     case("in_luts_one_bit", 12, 6, 3, 2, (3, UNSIGNED), 1, MULTIPLIER_STYLE=1),
+    case("packed", 12, 6, 3, 2, (5, UNSIGNED), 5, DSP_WIDTH=18),
+    case("packed_in_three", 12, 8, 3, 4, (3, SIGNED), 3, bias_width=6, MULTIPLIER_STYLE=2, DSP_WIDTH=18),
+    case("packed_with_rest", 6, 5, 3, 5, (8, SIGNED), 8, DSP_WIDTH=25),
+    case("packed_ends", 6, 4, 6, 4, (4, SIGNED), 5, only_weights=(-16, 15), DSP_WIDTH=27, MULTIPLIER_STYLE=2),
+    case("packed_narrow_sums", 4, 4, 2, 2, (2, UNSIGNED), 6, only_weights=(0, 0, -1), DSP_WIDTH=18, MULTIPLIER_STYLE=2),
+    case("signs", 14, 6, 7, 3, (4, SIGNED), 1, bias_width=5, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("signs_of_wide", 6, 4, 3, 2, (12, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("signs_and_bits", 40, 12, 20, 12, (1, UNSIGNED), 1, bias_width=7, shift=1, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("signs_and_bits_at_once", 9, 10, 9, 10, (1, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("signs_and_one_bit", 5, 4, 1, 2, (1, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("signs_and_two_bits", 8, 4, 2, 2, (1, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("signs_and_four_bits", 16, 4, 4, 4, (1, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("signs_in_two_levels", 38, 2, 19, 2, (1, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=SIGNS, ADDER_LEVELS=2),
+    case("signs_and_signed_bits", 8, 4, 4, 2, (1, SIGNED), 1, WEIGHT_KIND=1, only_weights=SIGNS),
+    case("all_signs_negative", 3, 2, 3, 2, (1, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=(-1,)),
+    case("ternary", 14, 6, 7, 3, (4, UNSIGNED), 2, bias_width=5, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
+    case("ternary_and_bits", 12, 6, 6, 3, (1, UNSIGNED), 2, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
     case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),
 ]
 

@@ -17,7 +17,7 @@ import numpy as np
 from toolchain.backends.rtl.streaming import plan
 from toolchain.ir import Graph, interpret
 from toolchain.passes.choose_folding import Folding
-from toolchain.target import Target
+from toolchain.target import Target, find_device
 from toolchain.verify.packing import pack_beats, unpack_beats
 from toolchain.verify.simulate import build_simulation
 from toolchain.verify.simulation_library import Pattern, Run, SimulationLibrary
@@ -28,12 +28,20 @@ _SELECT_BITS = 16
 
 @dataclass(frozen=True)
 class Member:
-    """A network of the bundle. Its graph's name and its nodes' names must be its own: files and modules carry them."""
+    """A network of the bundle. Its graph's name and its nodes' names must be its own: files and modules carry them.
+
+    part: ordering code of the device that it is built for; '' for none.
+    """
 
     name: str
     graph: Graph
     folding: Folding | None = None
     cycles_per_frame: int | None = None
+    part: str = ""
+
+    @property
+    def target(self) -> Target:
+        return Target(find_device(self.part) if self.part else None, cycles_per_frame=self.cycles_per_frame)
 
 
 class Bundle:
@@ -43,7 +51,7 @@ class Bundle:
         self.members = {member.name: member for member in members}
         assert len(self.members) == len(members)
         plan_folder = folder / "plan"
-        plans = [plan(m.graph, Target(cycles_per_frame=m.cycles_per_frame), m.folding) for m in members]
+        plans = [plan(m.graph, m.target, m.folding) for m in members]
         assert len({p.top for p in plans}) == len(plans)
         sources: dict[str, None] = {}
         memories: set[str] = set()

@@ -14,6 +14,7 @@ from toolchain.backends.rtl.streaming.kernels import kernels
 from toolchain.ir import (
     AddBias,
     ArgMax,
+    Conv,
     Dense,
     Graph,
     GraphBuilder,
@@ -190,3 +191,44 @@ def network_members(seeds: range) -> Iterator[Member]:
         vectors = max(node_type.size // node_type.channels for node_type in graph.types.values())
         pace = int(np.random.default_rng(seed).choice([1, 2, 5, 16, 64]))
         yield Member(f"network{seed}", graph, cycles_per_frame=vectors * pace if seed % 4 else None)
+
+
+def narrow_members(seeds: range) -> Iterator[Member]:
+    """Networks of what has hardware of its own: signs and bits, ternary weights, and products that share a DSP block."""
+    for seed in seeds:
+        random, name = np.random.default_rng([seed, 77]), f"narrow{seed}"
+        builder = GraphBuilder(name)
+        channels = int(random.integers(2, 13))
+        x = builder.add(Input((6, 6, channels), IntegerType(bool(random.integers(2)), 5)), name=f"{name}_x")
+        for layer in range(3):
+            kind = ("signs", "ternary", "wide")[int(random.integers(3))]
+            if kind == "signs":
+                # Two values that are 2 or 4 apart, where the sums are about as often below as above.
+                element = builder.type(x).element
+                middle = random.integers(element.minimum // 4, element.maximum // 4 + 1, (channels, 1))
+                steps = np.repeat(middle, int(random.choice([2, 4])), axis=1)
+                x = builder.add(Threshold(steps, int(random.integers(-3, 1))), x, name=f"{name}_step{layer}")
+            else:
+                narrowed = IntegerType(bool(random.integers(2)), int(random.integers(2, 9)))
+                x = builder.add(
+                    Requantise(narrowed, Rounding.TRUNCATE, Overflow.SATURATE), x, name=f"{name}_narrowed{layer}"
+                )
+            outputs, window = int(random.integers(1, 9)), (1, 1) if layer < 2 else builder.type(x).shape[:2]
+            window = window if random.integers(2) else (2, 2)
+            shape = (*window, channels, outputs)
+            choices = {"signs": [-1, 1], "ternary": [-1, 0, 1]}.get(kind)
+            weights = random.choice(choices, shape) if choices else random.integers(-31, 32, shape)
+            weights = weights << int(random.integers(3))
+            x = builder.add(Conv(weights, (1, 1), (1, 1)), x, name=f"{name}_conv{layer}")
+            channels = outputs
+            if random.integers(2):
+                x = builder.add(
+                    AddBias(random.integers(-20, 20, outputs), int(random.integers(-1, 2))),
+                    x,
+                    name=f"{name}_bias{layer}",
+                )
+        builder.output(x)
+        graph = builder.build()
+        pace = int(random.choice([40, 80, 200]))
+        part = str(random.choice(["", "LFE5U-85F-6BG381C", "xc7z020clg400-1"]))
+        yield Member(name, graph, cycles_per_frame=pace * 8, part=part)

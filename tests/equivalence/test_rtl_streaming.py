@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.equivalence.rtl_bundle import Bundle, Member
-from tests.equivalence.rtl_cases import network_members, sample_members
+from tests.equivalence.rtl_cases import narrow_members, network_members, sample_members
 from tests.equivalence.rtl_images import image_members
 from toolchain.build.tools import verilator
 from toolchain.verify.simulation_library import Pattern
@@ -19,6 +19,8 @@ from toolchain.verify.vectors import random_vectors
 SAMPLES = list(sample_members())
 NETWORKS = list(network_members(range(16)))
 IMAGES = list(image_members(range(12)))
+NARROW = list(narrow_members(range(6)))
+MORE_NARROW = list(narrow_members(range(100, 130)))
 MORE_NETWORKS = list(network_members(range(100, 160)))
 #: First seeds of parts of so many networks: a compiler takes memory for each.
 MORE_IMAGES, IMAGES_A_PART = range(100, 240, 35), 35
@@ -33,19 +35,19 @@ def make(members: list[Member], factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    return make([*SAMPLES, *NETWORKS, *IMAGES], tmp_path_factory)
+    return make([*SAMPLES, *NETWORKS, *IMAGES, *NARROW], tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def more(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    return make(MORE_NETWORKS, tmp_path_factory)
+    return make([*MORE_NETWORKS, *MORE_NARROW], tmp_path_factory)
 
 
 def vectors_of(bundle: Bundle, name: str, count: int, seed: int) -> np.ndarray:
     return random_vectors(bundle.members[name].graph, count, seed)
 
 
-@pytest.mark.parametrize("name", [member.name for member in (*SAMPLES, *NETWORKS, *IMAGES)])
+@pytest.mark.parametrize("name", [member.name for member in (*SAMPLES, *NETWORKS, *IMAGES, *NARROW)])
 def test_equals_the_interpreter(bundle: Bundle, name: str, seed: int) -> None:
     x = vectors_of(bundle, name, 100, seed)
     bundle.check(name, x, PATTERNS)
@@ -53,7 +55,7 @@ def test_equals_the_interpreter(bundle: Bundle, name: str, seed: int) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", [member.name for member in MORE_NETWORKS])
+@pytest.mark.parametrize("name", [member.name for member in (*MORE_NETWORKS, *MORE_NARROW)])
 def test_more_networks_equal_the_interpreter(more: Bundle, name: str, seed: int) -> None:
     x = vectors_of(more, name, 300, seed)
     more.check(name, x, PATTERNS)

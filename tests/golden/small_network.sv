@@ -40,11 +40,13 @@ module small_network (
     .INPUT_WIDTH(3),
     .INPUT_SIGNED(1'b0),
     .WEIGHT_WIDTH(3),
+    .WEIGHT_KIND(0),
     .ACCUMULATOR_WIDTH(8),
     .PRODUCT_SHIFT(1),
     .HAS_BIAS(1'b1),
     .BIAS_WIDTH(5),
     .WEIGHT_FILE("memory/fc1_weights.hex"),
+    .DSP_WIDTH(0),
     .BIAS_FILE("memory/fc1_bias.hex")
   ) u_fc1 (
     .clk(clk),
@@ -118,11 +120,13 @@ module small_network (
     .INPUT_WIDTH(3),
     .INPUT_SIGNED(1'b0),
     .WEIGHT_WIDTH(3),
+    .WEIGHT_KIND(0),
     .ACCUMULATOR_WIDTH(5),
     .PRODUCT_SHIFT(0),
     .HAS_BIAS(1'b0),
     .BIAS_WIDTH(1),
     .WEIGHT_FILE("memory/fc2_weights.hex"),
+    .DSP_WIDTH(0),
     .BIAS_FILE("")
   ) u_fc2 (
     .clk(clk),

@@ -29,7 +29,9 @@ module matrix_vector_unit #(
   parameter int unsigned PE                = 2,     // rows a cycle; divides OUTPUT_SIZE
   parameter int unsigned INPUT_WIDTH       = 4,     // bits of an input element
   parameter bit          INPUT_SIGNED      = 1'b0,  // input elements are two's complement
-  parameter int unsigned WEIGHT_WIDTH      = 4,     // bits of a weight, two's complement (one bit: 0 or -1)
+  parameter int unsigned WEIGHT_WIDTH      = 4,     // bits of a weight in the memory
+  // 0: weights are two's complement (one bit: 0 or -1). 1: signs, one bit: 0 is +1 and 1 is -1. 2: two bits, never -2
+  parameter int unsigned WEIGHT_KIND       = 0,
   parameter int unsigned ACCUMULATOR_WIDTH = 16,    // bits of an output, two's complement, enough for every y[o]
   parameter int unsigned PRODUCT_SHIFT     = 0,     // the products' weight is 2**PRODUCT_SHIFT output units
   parameter bit          HAS_BIAS          = 1'b0,  // add bias[o]
@@ -40,6 +42,8 @@ module matrix_vector_unit #(
   parameter              BIAS_FILE         = "",
   // 0: LUTs for weights of up to 4 and inputs of up to 8 bits, else the synthesis tool decides; 1: LUTs, 2: DSP blocks
   parameter int unsigned MULTIPLIER_STYLE  = 0,
+  // Bits of a DSP block's wider factor; where rows fit side by side into it, one block multiplies for several. 0: never
+  parameter int unsigned DSP_WIDTH         = 0,
   parameter              MEMORY_STYLE      = "auto",// hint for the weight memory: auto, block, distributed
   parameter int unsigned ADDER_LEVELS      = 1      // levels of the adder tree between two registers
 ) (
@@ -64,6 +68,11 @@ module matrix_vector_unit #(
     $fatal(1, "%m: ACCUMULATOR_WIDTH must be above PRODUCT_SHIFT and BIAS_WIDTH at least 1; got %0d, %0d and %0d",
            ACCUMULATOR_WIDTH, PRODUCT_SHIFT, BIAS_WIDTH);
   end
+  if (WEIGHT_KIND > 2 || (WEIGHT_KIND == 1 && WEIGHT_WIDTH != 1) || (WEIGHT_KIND == 2 && WEIGHT_WIDTH != 2))
+  begin : g_check_kind
+    $fatal(1, "%m: WEIGHT_KIND must be 0, 1 (with WEIGHT_WIDTH 1) or 2 (with WEIGHT_WIDTH 2); got %0d with %0d",
+           WEIGHT_KIND, WEIGHT_WIDTH);
+  end
   if (MULTIPLIER_STYLE > 2 || ADDER_LEVELS < 1) begin : g_check_style
     $fatal(1, "%m: MULTIPLIER_STYLE must be 0, 1 or 2 and ADDER_LEVELS at least 1; got %0d and %0d",
            MULTIPLIER_STYLE, ADDER_LEVELS);
@@ -84,9 +93,18 @@ module matrix_vector_unit #(
   localparam int unsigned PRODUCT_WIDTH = (EXACT_WIDTH < SUM_WIDTH) ? EXACT_WIDTH : SUM_WIDTH;
 
   // Narrow weights are taken apart into digits: two bits each, the lowest one bit if WEIGHT_WIDTH is odd.
-  localparam bit          DIGITS        = WEIGHT_WIDTH <= 4 &&
-                                          (MULTIPLIER_STYLE == 1 || (MULTIPLIER_STYLE == 0 && INPUT_WIDTH <= 8));
+  localparam bit          DIGITS        = WEIGHT_KIND != 0 || (WEIGHT_WIDTH <= 4 &&
+                                          (MULTIPLIER_STYLE == 1 || (MULTIPLIER_STYLE == 0 && INPUT_WIDTH <= 8)));
+  // With signs for weights and bits for elements a product is a bit, and a sum of products a count of ones.
+  localparam bit          COUNTS        = WEIGHT_KIND == 1 && INPUT_WIDTH == 1 && !INPUT_SIGNED && SUM_WIDTH > 1;
   localparam bit          LATE_ADDRESS  = DIGITS || MULTIPLIER_STYLE == 1;
+
+  // Rows that share a DSP block: as many as fit into its wider factor, each a product's width above the one below. The sum
+  // of their weights can be one bit wider than the highest of them: where that is the least number and the rest negative.
+  localparam int unsigned FITTING       = (DSP_WIDTH > WEIGHT_WIDTH) ? (DSP_WIDTH - WEIGHT_WIDTH - 1) / EXACT_WIDTH + 1 : 1;
+  localparam int unsigned PACK          = (DIGITS || MULTIPLIER_STYLE == 1) ? 1 : (FITTING < PE) ? FITTING : PE;
+  localparam int unsigned PACKS         = (PE + PACK - 1) / PACK;
+  localparam int unsigned PACKED_WIDTH  = (PACK - 1) * EXACT_WIDTH + WEIGHT_WIDTH + ((PACK > 1) ? 1 : 0);
 
   // Cycles from a step to its sum over the columns (three to the operands, two to the products), and to the result.
   localparam int unsigned TREE_STAGES  = ($clog2(SIMD) + ADDER_LEVELS - 1) / ADDER_LEVELS;
@@ -139,7 +157,6 @@ module matrix_vector_unit #(
   end
 
   // ---- Operands: three cycles ------------------------------------------------------------------------------------
-  logic [PE*SIMD*WEIGHT_WIDTH-1:0] weights;
   logic [STEP_WIDTH-1:0]           weight_address;
   logic [PE*SIMD*WEIGHT_WIDTH-1:0] weight_word;
   constant_memory #(
@@ -153,12 +170,37 @@ module matrix_vector_unit #(
     .data   (weight_word)
   );
   // The third cycle: before the memory it costs few registers; but a DSP block wants a register beside it.
+  /* verilator lint_off UNUSEDSIGNAL */  // the last rows may be fewer than share a block elsewhere
+  logic [PACKS*SIMD*PACKED_WIDTH-1:0] operands;
+  /* verilator lint_on UNUSEDSIGNAL */
   if (LATE_ADDRESS) begin : g_address_register
     always_ff @(posedge clk) weight_address <= step;
-    assign weights = weight_word;
+    assign operands = weight_word;
   end else begin : g_weight_register
     assign weight_address = step;
-    (* keep = "true" *) always_ff @(posedge clk) weights <= weight_word;
+    logic [PACKS*SIMD*PACKED_WIDTH-1:0] packed_word;
+    for (genvar q = 0; q < PACKS; q++) begin : g_pack
+      for (genvar s = 0; s < SIMD; s++) begin : g_column
+        // The sum of the rows' weights, each a product's width above the one below: an adder a row that shares.
+        for (genvar i = 0; i < PACK; i++) begin : g_weight
+          localparam int unsigned WIDTH = i * EXACT_WIDTH + WEIGHT_WIDTH + ((i > 0) ? 1 : 0);
+          logic signed [WIDTH-1:0]        sum;
+          logic signed [WEIGHT_WIDTH-1:0] weight;
+          if (q * PACK + i < PE) begin : g_row
+            assign weight = weight_word[((q*PACK+i)*SIMD+s)*WEIGHT_WIDTH +: WEIGHT_WIDTH];
+          end else begin : g_none
+            assign weight = '0;
+          end
+          if (i == 0) begin : g_lowest
+            assign sum = weight;
+          end else begin : g_above
+            assign sum = (WIDTH'(weight) <<< (i * EXACT_WIDTH)) + WIDTH'(g_weight[i-1].sum);
+          end
+        end
+        assign packed_word[(q*SIMD+s)*PACKED_WIDTH +: PACKED_WIDTH] = g_weight[PACK-1].sum;
+      end
+    end
+    (* keep = "true" *) always_ff @(posedge clk) operands <= packed_word;
   end
 
   logic [SIMD*INPUT_WIDTH-1:0] arriving;
@@ -187,7 +229,65 @@ module matrix_vector_unit #(
 
   // ---- Products and their sums over the SIMD columns: two cycles and TREE_STAGES cycles --------------------------------
   logic [PE*SUM_WIDTH-1:0] sums;
-  if (DIGITS) begin : g_digits
+  if (COUNTS) begin : g_counts
+    // The sum over the columns is the ones among the elements, less twice those whose weight is negative. The ones are
+    // counted once for several rows. For elements of -1 and +1, told apart by a bit, this is the count behind XNOR gates,
+    // but for a constant (passes/encode_signs.py).
+    localparam int unsigned TRIPLES    = (SIMD + 2) / 3;
+    localparam int unsigned TREE       = ($clog2(TRIPLES) + ADDER_LEVELS - 1) / ADDER_LEVELS;
+    localparam int unsigned SPARE      = TREE_STAGES - TREE;  // cycles that a tree over single bits would take longer
+    localparam int unsigned FULL_COUNT = $clog2(SIMD + 1) + 1;
+    // Two's complement of one bit above a triple's count; and modular from there on, as all sums are.
+    localparam int unsigned LEAF_WIDTH  = (SUM_WIDTH < 3) ? SUM_WIDTH : 3;
+    localparam int unsigned COUNT_WIDTH = (SUM_WIDTH < FULL_COUNT) ? SUM_WIDTH : (FULL_COUNT < LEAF_WIDTH) ? LEAF_WIDTH : FULL_COUNT;
+    // Rows that share the count of all ones, and the elements.
+    localparam int unsigned SHARE       = 8;
+
+    for (genvar c = 0; c < (PE + SHARE - 1) / SHARE; c++) begin : g_share
+      (* keep = "true" *) logic [SIMD-1:0] ones;
+      (* keep = "true" *) always_ff @(posedge clk) ones <= elements;
+      localparam int unsigned ROWS = (PE - c * SHARE < SHARE) ? PE - c * SHARE : SHARE;
+      logic [COUNT_WIDTH-1:0] all;
+      // Counter `ROWS` counts all ones, the others those of their row.
+      for (genvar r = 0; r <= ROWS; r++) begin : g_count
+        logic [3*TRIPLES-1:0]          bits;
+        logic [TRIPLES*LEAF_WIDTH-1:0] triples;
+        logic [COUNT_WIDTH-1:0]        count;
+        logic [COUNT_WIDTH-1:0]        delayed [SPARE+1];
+        if (r == ROWS) begin : g_all
+          assign bits = (3 * TRIPLES)'(ones);
+        end else begin : g_row
+          assign bits = (3 * TRIPLES)'(ones & operands[(c*SHARE+r)*SIMD +: SIMD]);
+        end
+        for (genvar t = 0; t < TRIPLES; t++) begin : g_triple
+          always_ff @(posedge clk)
+            triples[t*LEAF_WIDTH +: LEAF_WIDTH] <=
+                LEAF_WIDTH'(bits[3*t]) + LEAF_WIDTH'(bits[3*t+1]) + LEAF_WIDTH'(bits[3*t+2]);
+        end
+        adder_tree #(
+          .OPERANDS        (TRIPLES),
+          .OPERAND_WIDTH   (LEAF_WIDTH),
+          .SUM_WIDTH       (COUNT_WIDTH),
+          .LEVELS_PER_STAGE(ADDER_LEVELS)
+        ) u_tree (
+          .clk     (clk),
+          .operands(triples),
+          .sum     (count)
+        );
+        assign delayed[0] = count;
+        for (genvar d = 1; d <= SPARE; d++) begin : g_delay
+          always_ff @(posedge clk) delayed[d] <= delayed[d-1];
+        end
+        if (r == ROWS) begin : g_share_count
+          assign all = delayed[SPARE];
+        end else begin : g_sum
+          always_ff @(posedge clk)
+            sums[(c*SHARE+r)*SUM_WIDTH +: SUM_WIDTH] <=
+                SUM_WIDTH'($signed(all)) - (SUM_WIDTH'($signed(delayed[SPARE])) << 1);
+        end
+      end
+    end
+  end else if (DIGITS) begin : g_digits
     // A digit of a weight selects a multiple of the element: 0, 1, 2 or 3 times (lower digit), or 0, 1, -2 or -1 times
     // (upper digit, which has the weight's sign). The multiples are made once for several rows, so that a row has but
     // a multiplexer a digit and column, and a tree of adders a digit; its two sums are added last. That takes somewhat
@@ -239,8 +339,12 @@ module matrix_vector_unit #(
         logic [HIGH_BITS-1:0]  digit;
         assign once    = g_share[p/SHARE].once[s*DIGIT_SPAN +: DIGIT_SPAN];
         assign negated = g_share[p/SHARE].negated[s*DIGIT_SPAN +: DIGIT_SPAN];
-        assign digit   = weights[(p*SIMD+s)*WEIGHT_WIDTH+LOW_BITS +: HIGH_BITS];
-        if (HIGH_BITS == 2) begin : g_two_bits
+        assign digit   = operands[(p*SIMD+s)*WEIGHT_WIDTH+LOW_BITS +: HIGH_BITS];
+        if (WEIGHT_KIND == 1) begin : g_sign
+          assign product = digit[0] ? negated : once;
+        end else if (WEIGHT_KIND == 2) begin : g_ternary
+          assign product = digit[0] ? (digit[1] ? negated : once) : '0;
+        end else if (HIGH_BITS == 2) begin : g_two_bits
           assign product = digit[1] ? (digit[0] ? negated : negated << 1) : (digit[0] ? once : '0);
         end else begin : g_one_bit
           assign product = digit[0] ? negated : '0;
@@ -270,7 +374,7 @@ module matrix_vector_unit #(
           /* verilator lint_on UNUSEDSIGNAL */
           logic [LOW_BITS-1:0]   digit;
           assign once  = g_share[p/SHARE].once[s*DIGIT_SPAN +: DIGIT_SPAN];
-          assign digit = weights[(p*SIMD+s)*WEIGHT_WIDTH +: LOW_BITS];
+          assign digit = operands[(p*SIMD+s)*WEIGHT_WIDTH +: LOW_BITS];
           if (LOW_BITS == 2) begin : g_two_bits
             logic [DIGIT_SPAN-1:0] thrice;
             assign thrice  = g_share[p/SHARE].thrice[s*DIGIT_SPAN +: DIGIT_SPAN];
@@ -302,43 +406,66 @@ module matrix_vector_unit #(
       end
     end
   end else begin : g_multipliers
-    for (genvar p = 0; p < PE; p++) begin : g_row
-      // Elements of the row's own, next to its multipliers: rows are far apart where they are large. The attribute keeps a
+    for (genvar q = 0; q < PACKS; q++) begin : g_pack
+      localparam int unsigned ROWS = (PE - q * PACK < PACK) ? PE - q * PACK : PACK;
+      // Elements of the rows' own, next to their multipliers: rows are far apart where they are large. The attribute keeps a
       // tool from merging the copies (Yosys looks for it on the process, others on the register).
       (* keep = "true" *) logic [SIMD*INPUT_WIDTH-1:0] row_elements;
       (* keep = "true" *) always_ff @(posedge clk) row_elements <= elements;
-      logic [SIMD*PRODUCT_WIDTH-1:0] products;
+      logic [ROWS*SIMD*PRODUCT_WIDTH-1:0] products;  // row by row
       for (genvar s = 0; s < SIMD; s++) begin : g_column
         logic signed [FACTOR_WIDTH-1:0] factor;
-        logic signed [WEIGHT_WIDTH-1:0] weight;
         if (INPUT_SIGNED) begin : g_signed
           assign factor = row_elements[s*INPUT_WIDTH +: INPUT_WIDTH];
         end else begin : g_unsigned
           assign factor = {1'b0, row_elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
         end
-        assign weight = weights[(p*SIMD+s)*WEIGHT_WIDTH +: WEIGHT_WIDTH];
-        multiplier #(
-          .A_WIDTH      (FACTOR_WIDTH),
-          .B_WIDTH      (WEIGHT_WIDTH),
-          .PRODUCT_WIDTH(PRODUCT_WIDTH),
-          .STYLE        (MULTIPLIER_STYLE)
-        ) u_multiplier (
-          .clk    (clk),
-          .a      (factor),
-          .b      (weight),
-          .product(products[s*PRODUCT_WIDTH +: PRODUCT_WIDTH])
+        if (ROWS == 1) begin : g_single
+          logic signed [WEIGHT_WIDTH-1:0] weight;
+          assign weight = operands[(q*SIMD+s)*PACKED_WIDTH +: WEIGHT_WIDTH];
+          multiplier #(
+            .A_WIDTH      (FACTOR_WIDTH),
+            .B_WIDTH      (WEIGHT_WIDTH),
+            .PRODUCT_WIDTH(PRODUCT_WIDTH),
+            .STYLE        (MULTIPLIER_STYLE)
+          ) u_multiplier (
+            .clk    (clk),
+            .a      (factor),
+            .b      (weight),
+            .product(products[s*PRODUCT_WIDTH +: PRODUCT_WIDTH])
+          );
+        end else begin : g_packed
+          localparam int unsigned WIDTH = (ROWS - 1) * EXACT_WIDTH + WEIGHT_WIDTH + 1;
+          logic [ROWS*PRODUCT_WIDTH-1:0] column_products;
+          packed_multiplier #(
+            .COUNT        (ROWS),
+            .A_WIDTH      (FACTOR_WIDTH),
+            .B_WIDTH      (WEIGHT_WIDTH),
+            .PRODUCT_WIDTH(PRODUCT_WIDTH)
+          ) u_multiplier (
+            .clk     (clk),
+            .a       (factor),
+            .packed_b(operands[(q*SIMD+s)*PACKED_WIDTH +: WIDTH]),
+            .products(column_products)
+          );
+          for (genvar r = 0; r < ROWS; r++) begin : g_row
+            assign products[(r*SIMD+s)*PRODUCT_WIDTH +: PRODUCT_WIDTH] =
+                column_products[r*PRODUCT_WIDTH +: PRODUCT_WIDTH];
+          end
+        end
+      end
+      for (genvar r = 0; r < ROWS; r++) begin : g_row
+        adder_tree #(
+          .OPERANDS        (SIMD),
+          .OPERAND_WIDTH   (PRODUCT_WIDTH),
+          .SUM_WIDTH       (SUM_WIDTH),
+          .LEVELS_PER_STAGE(ADDER_LEVELS)
+        ) u_adder_tree (
+          .clk     (clk),
+          .operands(products[r*SIMD*PRODUCT_WIDTH +: SIMD*PRODUCT_WIDTH]),
+          .sum     (sums[(q*PACK+r)*SUM_WIDTH +: SUM_WIDTH])
         );
       end
-      adder_tree #(
-        .OPERANDS        (SIMD),
-        .OPERAND_WIDTH   (PRODUCT_WIDTH),
-        .SUM_WIDTH       (SUM_WIDTH),
-        .LEVELS_PER_STAGE(ADDER_LEVELS)
-      ) u_adder_tree (
-        .clk     (clk),
-        .operands(products),
-        .sum     (sums[p*SUM_WIDTH +: SUM_WIDTH])
-      );
     end
   end
 

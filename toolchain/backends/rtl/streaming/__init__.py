@@ -15,9 +15,10 @@ from toolchain.data_folders import RTL_LIBRARY
 from toolchain.errors import UnsupportedModel
 from toolchain.ir import Graph, Input, Node, Reshape
 from toolchain.passes.choose_folding import Folding, check_folding, choose_folding, default_cycles_per_frame
+from toolchain.passes.encode_signs import encode_signs
 from toolchain.passes.group_stages import Stage, group_stages, why_not_streamed
 from toolchain.plan import BuildPlan, PlannedFile
-from toolchain.target import Target
+from toolchain.target import Target, dsp_width
 
 
 def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
@@ -48,14 +49,15 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     """
     from toolchain import __version__
     from toolchain.backends.rtl.streaming.emit import comment_text, facts, top_text
-    from toolchain.backends.rtl.streaming.network import lay_out
+    from toolchain.backends.rtl.streaming.network import Library, lay_out
     from toolchain.backends.rtl.streaming.packaging import core_file, ipxact_file
 
+    graph = encode_signs(graph)
     if folding is None:
         folding = choose_folding(graph, target.cycles_per_frame or default_cycles_per_frame(graph))
     library = {path.stem: path.read_text() for path in sorted(RTL_LIBRARY.glob("*.sv"))}
-    network = lay_out(graph, check_folding(graph, folding), list(library))
-    used = _with_modules_below({part.instance.module for part in network.parts}, library)
+    network = lay_out(graph, check_folding(graph, folding), list(library), Library(dsp_width(target.device)))
+    used = modules_below({part.instance.module for part in network.parts}, library)
     files = [PlannedFile.text(f"rtl/{name}.sv", library[name]) for name in library if name in used]
     files.append(PlannedFile.text(f"rtl/{network.top}.sv", top_text(network, graph, __version__)))
     sources = [file.path for file in files]
@@ -68,7 +70,7 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     return BuildPlan("rtl-streaming", network.top, tuple(files), facts(network, graph))
 
 
-def _with_modules_below(modules: set[str], library: Mapping[str, str]) -> set[str]:
+def modules_below(modules: set[str], library: Mapping[str, str]) -> set[str]:
     """The modules and all that they instance, from the library's texts."""
     reached: set[str] = set()
     waiting = list(modules)

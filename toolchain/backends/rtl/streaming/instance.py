@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from toolchain.backends.rtl.streaming.timing import Timing
 from toolchain.ir import IntegerType
@@ -59,6 +59,13 @@ class Instance:
     resize: Callable[[int], Instance] | None = field(default=None, compare=False, repr=False)
     least_depth: int = 0
     hold: Callable[[], Instance] | None = field(default=None, compare=False, repr=False)
+
+    def with_dsp_width(self, width: int) -> Instance:
+        """The instance for a device whose DSP blocks take factors of `width` bits; itself where that makes no difference."""
+        if all(name != "DSP_WIDTH" for name, _ in self.parameters):
+            return self
+        parameters = tuple((name, number(width) if name == "DSP_WIDTH" else value) for name, value in self.parameters)
+        return replace(self, parameters=parameters)
 
 
 def number(value: int) -> str:

@@ -78,14 +78,21 @@ class Network:
 
 
 class Library:
-    """Where the instances of a network come from: this project's own modules; another backend brings some of its own."""
+    """Where the instances of a network come from: this project's own modules; another backend brings some of its own.
+
+    dsp_width: bits of the wider factor of the device's DSP blocks, for products that share one; 0: none share.
+    """
 
     #: Whether FIFOs stand at the network's input and output too.
     fifo_at_ends = False
 
+    def __init__(self, dsp_width: int = 0) -> None:
+        self._dsp_width = dsp_width
+
     def instances(self, stage: Stage, folding: StageFolding, key: str) -> tuple[Instance, ...]:
         """The instances of a stage, in the order of the data."""
-        return kernels()[type(stage.operation)].instances(stage, folding, key)
+        found = kernels()[type(stage.operation)].instances(stage, folding, key)
+        return tuple(instance.with_dsp_width(self._dsp_width) for instance in found)
 
     def fifo(self, element: IntegerType, lanes: int, beats: int, depth: int) -> Instance:
         return fifo(element, lanes, beats, depth)

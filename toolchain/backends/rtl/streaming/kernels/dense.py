@@ -24,6 +24,8 @@ OPERATION = Dense
 
 #: Bits that the module's multipliers take on either side.
 _WIDEST_FACTOR = 64
+#: What matrix_vector_unit's weights are: its parameter WEIGHT_KIND.
+_NUMBERS, _SIGNS, _TERNARY = 0, 1, 2
 
 
 def why_unsupported(stage: Stage) -> str | None:
@@ -53,16 +55,31 @@ def matrix_refusal(stage: Stage, matrix: np.ndarray) -> str | None:
 
 def _constants(stage: Stage, matrix: np.ndarray) -> tuple[np.ndarray, int, int, np.ndarray | None]:
     """Weights (outputs, inputs) and their signed width, the products' left shift, and the bias in output units."""
-    weights, shift, bias = matrix, 0, None
+    zeros = _common_zeros(matrix)
+    weights, shift, bias = matrix >> zeros, zeros, None
     if stage.bias is not None:
         # The stage's first node alone has the product's binary point: input fraction plus weight fraction.
         product = stage.operation.infer(stage.input_type).element
-        shift, bias_shift = stage.bias.shifts(product)
+        product_shift, bias_shift = stage.bias.shifts(product)
+        shift += product_shift
         bias = stage.bias.bias.astype(object) * (1 << bias_shift)
     if shift >= stage.output_type.element.width:
         # The module needs outputs wider than the shift; so few bits mean that the products hardly vary.
         weights, shift = weights.astype(object) * (1 << shift), 0
     return weights, signed_width(int(weights.min()), int(weights.max())), shift, bias
+
+
+def _common_zeros(matrix: np.ndarray) -> int:
+    """Low bits that are zero in every weight; 0 if all weights are zero."""
+    together = int(np.bitwise_or.reduce(matrix, axis=None))
+    return (together & -together).bit_length() - 1 if together else 0
+
+
+def _kind(weights: np.ndarray, width: int) -> tuple[int, int]:
+    """(WEIGHT_KIND, bits of a weight in the memory) of matrix_vector_unit for weights of `width` bits."""
+    if width != 2 or int(weights.min()) < -1:
+        return _NUMBERS, width
+    return (_SIGNS, 1) if weights.all() else (_TERNARY, 2)
 
 
 def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, identifier: str) -> Instance:
@@ -71,10 +88,12 @@ def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, ide
     outputs, inputs = weights.shape
     simd, pe = folding.simd, folding.pe
     beats, groups = inputs // simd, outputs // pe
+    kind, stored_width = _kind(weights, weight_width)
+    stored = (weights < 0).astype(np.int64) if kind == _SIGNS else weights
     # Word group * beats + beat, its elements row lane by row lane.
-    order = weights.reshape(groups, pe, beats, simd).transpose(0, 2, 1, 3).reshape(groups * beats, pe * simd)
-    words = tuple(packed(row, weight_width) for row in order.tolist())
-    memories = [MemoryFile(f"{MEMORY_FOLDER}/{identifier}_weights.hex", pe * simd * weight_width, words)]
+    order = stored.reshape(groups, pe, beats, simd).transpose(0, 2, 1, 3).reshape(groups * beats, pe * simd)
+    words = tuple(packed(row, stored_width) for row in order.tolist())
+    memories = [MemoryFile(f"{MEMORY_FOLDER}/{identifier}_weights.hex", pe * simd * stored_width, words)]
     bias_width = 1
     if bias is not None:
         bias_width = signed_width(int(bias.min()), int(bias.max()))
@@ -87,12 +106,14 @@ def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, ide
         ("PE", number(pe)),
         ("INPUT_WIDTH", number(stage.input_type.element.width)),
         ("INPUT_SIGNED", flag(stage.input_type.element.signed)),
-        ("WEIGHT_WIDTH", number(weight_width)),
+        ("WEIGHT_WIDTH", number(stored_width)),
+        ("WEIGHT_KIND", number(kind)),
         ("ACCUMULATOR_WIDTH", number(stage.output_type.element.width)),
         ("PRODUCT_SHIFT", number(shift)),
         ("HAS_BIAS", flag(bias is not None)),
         ("BIAS_WIDTH", number(bias_width)),
         ("WEIGHT_FILE", text(memories[0].path)),
+        ("DSP_WIDTH", number(0)),
         ("BIAS_FILE", text(memories[1].path if bias is not None else "")),
     )
     return Instance(
