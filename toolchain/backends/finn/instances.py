@@ -13,6 +13,7 @@ from toolchain.backends.finn.timing import converter_timing, fifo_timing, layer_
 from toolchain.backends.rtl.streaming.instance import Instance, number
 from toolchain.backends.rtl.streaming.kernels import add_bias, kernels
 from toolchain.backends.rtl.streaming.network import Library
+from toolchain.backends.rtl.streaming.timing import StepTiming
 from toolchain.ir import IntegerType
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.folding_model import slides
@@ -104,6 +105,14 @@ class FinnLibrary(Library):
         self, element: IntegerType, input_lanes: int, output_lanes: int, frame_elements: int
     ) -> Instance:
         return width_converter(element, input_lanes, output_lanes, frame_elements)
+
+    def cycles(self, stage: Stage, folding: StageFolding) -> int:
+        steps = super().cycles(stage, folding)
+        if stage.name in self.own or not slides(stage):
+            return steps
+        # FINN's window takes the next frame in only when it has given the last beat of this one.
+        window = layer_timing(layers_of(stage, folding, "window")[0])[0][0]
+        return max(steps, len(window.consumes)) if isinstance(window, StepTiming) else steps
 
     def why_fifo(self, stage: Stage, folding: StageFolding) -> str:
         if stage.name in self.own:

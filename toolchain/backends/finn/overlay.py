@@ -73,6 +73,12 @@ CORRECTIONS: tuple[Correction, ...] = (
         "`ifndef VERILATOR\n`define VERILATOR\n`endif\nmodule mvu_vvu_8sx9_dsp58 #(",
         "the unit instances DSP58 cells unless told to infer them",
     ),
+    # Nobody changes the border either, and its sizes become constants with this.
+    Correction("border sizes, write", "fmpadding/hdl/fmpadding_axi.sv", "uwire         we;", "uwire         we = 0;", "sizes are constants"),
+    Correction(
+        "border sizes, write port", "fmpadding/hdl/fmpadding_axi.sv",
+        ".s_axilite_RRESP,\n\n\t\t.we, .wa, .wd", ".s_axilite_RRESP,\n\n\t\t.we(), .wa, .wd", "sizes are constants",
+    ),
     # The weights are constants: nobody writes them, and a memory without a write port is a table of constants.
     Correction("weight memory, enable", "memstream/hdl/memstream_axi.sv", "uwire  config_ce;", "uwire  config_ce = 0;", "weights are constants"),
     Correction("weight memory, write", "memstream/hdl/memstream_axi.sv", "uwire  config_we;", "uwire  config_we = 0;", "weights are constants"),

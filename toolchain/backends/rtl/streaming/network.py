@@ -102,6 +102,10 @@ class Library:
     ) -> Instance:
         return width_converter(element, input_lanes, output_lanes, frame_elements)
 
+    def cycles(self, stage: Stage, folding: StageFolding) -> int:
+        """Cycles a frame that a stage takes at least."""
+        return cycles(stage, folding)
+
     def why_fifo(self, stage: Stage, option: StageFolding) -> str:
         """Why a FIFO stands before a stage; empty if none does."""
         if is_matrix(stage):
@@ -145,7 +149,7 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str], libr
     plumbing = drawing.plumbing.finished(output)
     if plumbing.beats_ahead()[output]:
         plumbing = plumbing.held()
-    target = max([cycles(stage, folding.stages[stage.name]) for stage in stages], default=1)
+    target = max([library.cycles(stage, folding.stages[stage.name]) for stage in stages], default=1)
     plumbing = size_memories(plumbing, max(target, plumbing.source_beats))
     schedule = plumbing.schedule()
     streams, parts = _name(plumbing)
