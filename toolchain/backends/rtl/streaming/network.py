@@ -124,32 +124,9 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str], libr
     take different times. Their depths, and those of the windows' line buffers, are the smallest with which the network
     reaches the initiation interval of its slowest stage.
     """
-    stages = group_stages(graph)
-    names = _stage_identifiers(stages)
-    source = graph.types[graph.inputs[0].name]
-    readers: dict[str, int] = {}
-    for stage in stages:
-        for name in stage.sources:
-            readers[name] = readers.get(name, 0) + 1
-    result = result_stage(stages, graph)
-    readers[result] = readers.get(result, 0) + 1
-    first = next((stage for stage in stages if graph.inputs[0].name in stage.sources), None)
-    input_lanes = folding.stages[first.name].simd if first else 1
     library = library or Library()
-    drawing = _Drawing(Plumbing(source.element, input_lanes, source.size // input_lanes), readers, library)
-    drawing.offer(graph.inputs[0].name, SOURCE, "input")
-    for stage in stages:
-        drawing.add_stage(stage, folding, names[stage.name])
-    output = drawing.take(result)
-    if output == SOURCE:
-        slice_ = register_slice(source.element, input_lanes, source.size // input_lanes)
-        output = drawing.plumbing.add(slice_, (output,), "output_register", purpose="nothing to compute")
-    if library.fifo_at_ends:
-        output = drawing.with_fifo(output, "output_fifo", "stands at the output")
-    plumbing = drawing.plumbing.finished(output)
-    if plumbing.beats_ahead()[output]:
-        plumbing = plumbing.held()
-    target = max([library.cycles(stage, folding.stages[stage.name]) for stage in stages], default=1)
+    plumbing = draw(graph, folding, library)
+    target = max([library.cycles(stage, folding.stages[stage.name]) for stage in group_stages(graph)], default=1)
     plumbing = size_memories(plumbing, max(target, plumbing.source_beats))
     schedule = plumbing.schedule()
     streams, parts = _name(plumbing)
@@ -163,6 +140,33 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str], libr
         first_output_latency_cycles=schedule.first_output_latency_cycles(),
         steady_state=schedule.steady_state(),
     )
+
+
+def draw(graph: Graph, folding: Folding, library: Library) -> Plumbing:
+    """The network's instances and their connections, before names and before the depths of its memories are found."""
+    stages = group_stages(graph)
+    names = _stage_identifiers(stages)
+    source = graph.types[graph.inputs[0].name]
+    readers: dict[str, int] = {}
+    for stage in stages:
+        for name in stage.sources:
+            readers[name] = readers.get(name, 0) + 1
+    result = result_stage(stages, graph)
+    readers[result] = readers.get(result, 0) + 1
+    first = next((stage for stage in stages if graph.inputs[0].name in stage.sources), None)
+    input_lanes = folding.stages[first.name].simd if first else 1
+    drawing = _Drawing(Plumbing(source.element, input_lanes, source.size // input_lanes), readers, library)
+    drawing.offer(graph.inputs[0].name, SOURCE, "input")
+    for stage in stages:
+        drawing.add_stage(stage, folding, names[stage.name])
+    output = drawing.take(result)
+    if output == SOURCE:
+        slice_ = register_slice(source.element, input_lanes, source.size // input_lanes)
+        output = drawing.plumbing.add(slice_, (output,), "output_register", purpose="nothing to compute")
+    if library.fifo_at_ends:
+        output = drawing.with_fifo(output, "output_fifo", "stands at the output")
+    plumbing = drawing.plumbing.finished(output)
+    return plumbing.held() if plumbing.beats_ahead()[output] else plumbing
 
 
 class _Drawing:
