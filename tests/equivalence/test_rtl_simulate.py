@@ -189,6 +189,28 @@ def test_a_stall_and_a_broken_protocol_are_reported(tmp_path: Path) -> None:
     assert f"  act0: u_{reader} waits, u_act0 offers nothing\n" in message
     assert "  winner: the sink waits, u_winner offers nothing\n" in message
     assert "  m_axis: the sink waits, u_winner offers nothing" in message
+    waveform = tmp_path / "simulation" / "stalled.vcd"
+    assert message.endswith(f"  Waveform of all streams: {waveform}")
+    last = last_values(waveform)
+    assert (last["relu0_tvalid"], last["relu0_tready"], last["act0_tvalid"]) == (1, 0, 0)
+    assert last["s_axis_tdata"] == 0x111111  # six elements of four bits, all of them 1
+
+
+def last_values(path: Path) -> dict[str, int]:
+    """What every signal of a waveform is at its end."""
+    from vcd.reader import TokenKind, tokenize
+
+    names: dict[str, str] = {}
+    values: dict[str, int] = {}
+    with path.open("rb") as file:
+        for token in tokenize(file):
+            if token.kind is TokenKind.VAR:
+                names[token.var.id_code] = token.var.reference
+            elif token.kind is TokenKind.CHANGE_SCALAR:
+                values[names[token.scalar_change.id_code]] = int(token.scalar_change.value)
+            elif token.kind is TokenKind.CHANGE_VECTOR:
+                values[names[token.vector_change.id_code]] = int(token.vector_change.value)
+    return values
 
 
 def test_a_border_that_runs_ahead_is_declared_and_no_more_is_let_pass(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def run_simulation(context: Context, rtl: StageResult) -> StageResult:
         else:
             say("compiling the RTL into a simulation")
             library = build_simulation(rtl.folder, rtl.facts["facts"], folder)
+        library.waveform_folder = folder
         say(f"rung 3: {count:,} vectors")
         x = context.vectors(count, seed=3)
         result = verify_bulk(context.hardware_graph, library, x)

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import BuildFailed
+from toolchain.verify.waveform import write_waveform
 
 _ERROR_BYTES = 1024
+#: Cycles with transfers that the waveform of a stall begins with.
+_CYCLES_BEFORE_STALL = 512
 _VIOLATIONS = {
     1: "m_axis_tvalid fell before the beat was taken",
     2: "m_axis_tdata or m_axis_tlast changed while the beat waited",
@@ -37,6 +40,9 @@ class _Request(ctypes.Structure):
         ("probe_capacity", ctypes.c_void_p),
         ("probe_beats", ctypes.c_void_p),
         ("states", ctypes.c_void_p),
+        ("trace", ctypes.c_void_p),
+        ("trace_from", ctypes.c_int64),
+        ("trace_rows", ctypes.c_int64),
         ("output_beats_a_frame", ctypes.c_int64),
         ("seed", ctypes.c_uint64),
         ("idle", ctypes.c_uint32),
@@ -87,6 +93,8 @@ class SimulationLibrary:
         self.path = path
         self.facts = facts
         self.streams = tuple(streams)
+        #: Where the waveform of a stall is written.
+        self.waveform_folder = path.parent
         self._memory_folder = memory_folder
         try:
             self._library = ctypes.CDLL(str(path.resolve()))
@@ -154,7 +162,7 @@ class Simulation:
 
         beats: uint8 of shape (frames * beats a frame, input_bytes). capture: identifiers of streams to record.
         drain_cycles: how long to watch for surplus output behind the last beat.
-        Raises BuildFailed when the design stalls (naming the stream and the side), breaks the stream protocol, or stops.
+        Raises BuildFailed when the design stalls (naming the stream and the side, and a file with the waveform), breaks the stream protocol, or stops.
         """
         design, facts, pattern = self._design, self._design.facts, pattern or Pattern()
         assert beats.dtype == np.uint8
@@ -205,7 +213,8 @@ class Simulation:
                 f"{facts['top']} breaks the stream protocol in cycle {request.violation_cycle}: {_VIOLATIONS[request.violation]}"
             )
         if request.stalled:
-            raise BuildFailed(_stall_report(design, request, states))
+            waveform = self._waveform(request)
+            raise BuildFailed(f"{_stall_report(design, request, states)}\n  Waveform of all streams: {waveform}")
         for stream, array in captured.items():
             found = int(recorded[design.streams.index(stream)])
             # A border begins the frame after the last one by itself; how far it comes is known.
@@ -214,6 +223,23 @@ class Simulation:
                     f"{facts['top']}: stream {stream} carried {found} beats in {frames} frames, expected {len(array)}"
                 )
         return Run(output, request.cycles, captured, input_cycles, output_cycles)
+
+    def _waveform(self, request: _Request) -> Path:
+        """Run a request that has stalled once more, and write down all streams from shortly before the last transfer."""
+        design = self._design
+        stream_bytes = [
+            design.input_bytes,
+            *(design._library.simulation_probe_bytes(self._handle, index) for index in range(len(design.streams))),
+            design.output_bytes,
+        ]
+        first = max(0, request.cycles - request.stall_limit - _CYCLES_BEFORE_STALL)
+        rows = np.zeros((request.cycles - first, sum(stream_bytes) + len(stream_bytes)), dtype=np.uint8)
+        request.trace, request.trace_from, request.trace_rows = rows.ctypes.data, first, len(rows)
+        if design._library.simulation_run(self._handle, ctypes.byref(request), self._error, _ERROR_BYTES):
+            raise BuildFailed(f"the simulation of {design.facts['top']} stopped: {self._text()}")
+        path = design.waveform_folder / "stalled.vcd"
+        write_waveform(path, design.facts, ["s_axis", *design.streams, "m_axis"], stream_bytes, rows, first)
+        return path
 
 
 def _part_before(facts: Mapping[str, Any], stream: str) -> Mapping[str, Any]:

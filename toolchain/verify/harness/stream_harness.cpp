@@ -106,6 +106,9 @@ struct Request {
   std::int64_t* probe_capacity;
   std::int64_t* probe_beats;       // out: beats recorded
   std::uint8_t* states;            // out, if the run stalled: valid (1) and ready (2) of the input, each probe, the output
+  std::uint8_t* trace;             // room for trace_rows rows, or null: the streams' states and data, cycle by cycle
+  std::int64_t trace_from;         // cycle of the first row
+  std::int64_t trace_rows;
   std::int64_t output_beats_a_frame;
   std::uint64_t seed;              // of the patterns, not 0
   std::uint32_t idle;              // probability * 2**32 that the source pauses before it offers its next beat
@@ -200,6 +203,13 @@ EXPORT std::int32_t simulation_run(void* handle, Request* request, char* error, 
   bool offering = false, stalled_before = false;
   std::uint8_t last_before = 0;
   std::uint8_t before[output_bytes];
+  // A row: for the input, each probe and the output valid (1) and ready (2), and the data.
+  std::uint8_t* row = request->trace;
+  const auto record_port = [&](bool valid, bool ready, const void* data, std::size_t bytes) {
+    *row++ = static_cast<std::uint8_t>((valid ? 1 : 0) | (ready ? 2 : 0));
+    std::memcpy(row, data, bytes);
+    row += bytes;
+  };
   const auto violate = [&](std::int32_t code) {
     if (request->violation == 0) {
       request->violation = code;
@@ -221,6 +231,12 @@ EXPORT std::int32_t simulation_run(void* handle, Request* request, char* error, 
     top.m_axis_tready = request->stall == 0 || random.next() >= request->stall;
     top.clk = 0;
     top.eval();
+
+    if (row && cycle >= request->trace_from && cycle < request->trace_from + request->trace_rows) {
+      record_port(top.s_axis_tvalid, top.s_axis_tready, &top.s_axis_tdata, input_bytes);
+      for (const Stream& probe : simulation.probes) record_port(*probe.valid, *probe.ready, probe.data, probe.bytes);
+      record_port(top.m_axis_tvalid, top.m_axis_tready, &top.m_axis_tdata, output_bytes);
+    }
 
     bool moved = false;
     if (offering && top.s_axis_tready) {
