@@ -134,3 +134,31 @@ class PadContract:
             made = accepted or (room and border)
         self.waiting += made - taken
         self.step = (self.step + made) % (sum(self.rows) * sum(self.beats))
+
+
+class ParallelWindowContract:
+    """One input pixel a step; a window is offered `latency` cycles after its last pixel, which waits for one of `slots`."""
+
+    def __init__(self, geometry: Geometry, slots: int) -> None:
+        assert geometry.beats == 1
+        self.slots, self.latency = slots, 4 if slots <= 2 else 5
+        windows = range(geometry.positions[0] * geometry.positions[1])
+        self.ends = {geometry.source((w + 1) * geometry.window_beats - 1) for w in windows}
+        self.frame = geometry.frame
+        self.cycle = self.step = 0
+        self.offered_from: deque[int] = deque()
+
+    def ready(self) -> bool:
+        return self.step not in self.ends or len(self.offered_from) < self.slots
+
+    def valid(self) -> bool:
+        return bool(self.offered_from) and self.offered_from[0] <= self.cycle
+
+    def tick(self, accepted: bool, taken: bool) -> None:
+        if taken:
+            self.offered_from.popleft()
+        if accepted:
+            if self.step in self.ends:
+                self.offered_from.append(self.cycle + self.latency)
+            self.step = (self.step + 1) % self.frame
+        self.cycle += 1

@@ -151,7 +151,7 @@ class Schedule:
         )
 
     def occupancy(self, kernel: int) -> int:
-        """The most beats that were inside a kernel of one input and one output when another arrived, that one included.
+        """The most beats that a kernel of one input and one output had made and not given away, when it made another.
 
         Of a kernel with a buffer: the most beats between one that arrived and the oldest still kept, both included.
         """
@@ -159,12 +159,11 @@ class Schedule:
         (accepts,) = (self.times(number) for number, link in links if link.reader == (kernel, 0))
         (written,) = (number for number, link in links if link.writer == (kernel, 0))
         timing = self._circuit.kernels[kernel]
-        beats = np.arange(len(accepts))
         if isinstance(timing, BufferTiming):
             reads = self._state.made(written)
             done = np.searchsorted(reads, accepts, side="left")  # output beats read in earlier cycles
             frame, place = np.divmod(done, len(timing.sources))
             kept = frame * timing.input_beats + timing.keeps[place]
-            return int((beats - kept).max()) + 1
-        takes = self.times(written)
-        return int((beats + 1 - np.searchsorted(takes, accepts, side="left")).max())
+            return int((np.arange(len(accepts)) - kept).max()) + 1
+        takes, made = self.times(written), self._state.made(written)
+        return int((np.arange(len(made)) + 1 - np.searchsorted(takes, made, side="left")).max())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the kernels of convolutional networks take and give beats: sliding_window, window_reduce and pad.
+"""When the kernels of convolutional networks take and give beats: the windows, window_reduce and pad.
 
 The conventions are those of `timing`; the rules are those in the modules' headers.
 """
@@ -113,6 +113,20 @@ def sliding_window_beats(windows: Windows) -> int:
         current = np.searchsorted(ends, beats, side="left")
     needed = int((beats - firsts[current]).max()) + 1
     return max(windows.least_buffer_beats, needed)
+
+
+def parallel_window_timing(windows: Windows, slots: int) -> StepTiming:
+    """parallel_window: a pixel a step; a window leaves behind its last pixel, which waits for one of `slots`."""
+    assert windows.pixel_beats == 1
+    ends = np.array([windows.first(window) for window in range(windows.positions[0] * windows.positions[1])])
+    gives = np.zeros(windows.frame_beats, np.int32)
+    gives[ends + windows.offsets[-1]] = 1
+    return pattern_timing(np.ones_like(gives), gives, Queue(slots, parallel_window_latency_cycles(slots)))
+
+
+def parallel_window_latency_cycles(slots: int) -> int:
+    """From a window's last pixel to the window's offer."""
+    return 4 if slots <= 2 else 5
 
 
 def sliding_window_timing(windows: Windows, buffer_beats: int) -> BufferTiming:

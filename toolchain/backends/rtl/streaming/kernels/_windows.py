@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 from toolchain.backends.rtl.streaming.instance import Instance, flag, number
-from toolchain.backends.rtl.streaming.window_timing import Windows, sliding_window_timing, window_reduce_timing
+from toolchain.backends.rtl.streaming.window_timing import (
+    Windows,
+    parallel_window_timing,
+    sliding_window_timing,
+    window_reduce_timing,
+)
 from toolchain.ir import Conv, IntegerType, MaxPool, SumPool, TensorType
 from toolchain.passes.folding_model import slides, taps
 from toolchain.passes.group_stages import Stage
@@ -35,33 +40,72 @@ def too_many_axes(stage: Stage) -> str | None:
 
 def window_instances(stage: Stage, lanes: int) -> tuple[Instance, ...]:
     """sliding_window, or nothing where every pixel is used once, in order."""
-    operation = stage.operation
-    assert isinstance(operation, Conv | MaxPool | SumPool)
     if not slides(stage):
         return ()
+    windows = _windows(stage, stage.input_type.channels // lanes)
+    return (window_instance(windows, stage.input_type, lanes, windows.least_buffer_beats),)
+
+
+def parallel_window_instances(stage: Stage) -> tuple[Instance, ...]:
+    """parallel_window: the whole window in one beat, of a stage that slides."""
+    return (_parallel_window_instance(_windows(stage, 1), stage.input_type, 1),)
+
+
+def _windows(stage: Stage, pixel_beats: int) -> Windows:
+    operation = stage.operation
+    assert isinstance(operation, Conv | MaxPool | SumPool)
     dilation = (1,) * len(operation.window)
     if isinstance(operation, Conv):
         dilation = operation.dilation
     elif isinstance(operation, MaxPool):
         dilation = operation.steps
     height, width = image_size(stage.input_type)
-    windows = Windows(
+    return Windows(
         height,
         width,
-        stage.input_type.channels // lanes,
+        pixel_beats,
         pair(operation.window),
         pair(operation.strides),
         pair(dilation),
     )
-    return (window_instance(windows, stage.input_type, lanes, windows.least_buffer_beats),)
+
+
+def _geometry(windows: Windows) -> tuple[tuple[str, str], ...]:
+    """Parameters for kernel, stride and dilation."""
+    pairs = (("KERNEL", windows.kernel), ("STRIDE", windows.stride), ("DILATION", windows.dilation))
+    return tuple(
+        (f"{label}_{axis}", number(value))
+        for label, values in pairs
+        for axis, value in zip(("HEIGHT", "WIDTH"), values, strict=True)
+    )
+
+
+def _parallel_window_instance(windows: Windows, tensor: TensorType, slots: int) -> Instance:
+    """parallel_window with room for `slots` windows; the schedule decides how many there have to be."""
+    taps = windows.window_beats
+    return Instance(
+        module="parallel_window",
+        parameters=(
+            ("HEIGHT", number(windows.height)),
+            ("WIDTH", number(windows.width)),
+            ("CHANNELS", number(tensor.channels)),
+            ("ELEMENT_WIDTH", number(tensor.element.width)),
+            *_geometry(windows),
+            ("SLOTS", number(slots)),
+        ),
+        input_lanes=tensor.channels,
+        output_lanes=taps * tensor.channels,
+        timing=(parallel_window_timing(windows, slots),),
+        output_element=tensor.element,
+        output_beats=windows.positions[0] * windows.positions[1],
+        label="window",
+        resize=lambda depth: _parallel_window_instance(windows, tensor, depth),
+        least_depth=1,
+    )
 
 
 def window_instance(windows: Windows, tensor: TensorType, lanes: int, buffer_beats: int) -> Instance:
     """sliding_window with room for `buffer_beats`; the schedule decides how many there have to be."""
-
-    def parameter(label: str, values: tuple[int, int]) -> tuple[tuple[str, str], ...]:
-        return (f"{label}_HEIGHT", number(values[0])), (f"{label}_WIDTH", number(values[1]))
-
     return Instance(
         module="sliding_window",
         parameters=(
@@ -70,9 +114,7 @@ def window_instance(windows: Windows, tensor: TensorType, lanes: int, buffer_bea
             ("CHANNELS", number(tensor.channels)),
             ("SIMD", number(lanes)),
             ("ELEMENT_WIDTH", number(tensor.element.width)),
-            *parameter("KERNEL", windows.kernel),
-            *parameter("STRIDE", windows.stride),
-            *parameter("DILATION", windows.dilation),
+            *_geometry(windows),
             ("BUFFER_BEATS", number(buffer_beats)),
         ),
         input_lanes=lanes,

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conv, with the bias behind it: sliding_window and matrix_vector_unit; depthwise: scale and window_reduce in its place."""
+"""Conv, with the bias behind it: a window and matrix_vector_unit; depthwise: sliding_window, scale and window_reduce.
+
+The window is sliding_window, or parallel_window where more than a pixel is multiplied at once.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ import numpy as np
 
 from toolchain.backends.rtl.streaming.instance import Instance
 from toolchain.backends.rtl.streaming.kernels import add_bias
-from toolchain.backends.rtl.streaming.kernels._windows import reduce_instance, too_many_axes, window_instances
+from toolchain.backends.rtl.streaming.kernels._windows import (
+    parallel_window_instances,
+    reduce_instance,
+    too_many_axes,
+    window_instances,
+)
 from toolchain.backends.rtl.streaming.kernels.dense import matrix_instance, matrix_refusal
 from toolchain.backends.rtl.streaming.kernels.scale import scale_instance, scale_refusal
 from toolchain.ir import Conv, IntegerType
@@ -27,6 +35,8 @@ def why_unsupported(stage: Stage) -> str | None:
 
 
 def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Instance, ...]:
+    if folding.simd > stage.input_type.channels:  # only a matrix takes more than a pixel at once
+        return (*parallel_window_instances(stage), matrix_instance(stage, _matrix(stage), folding, identifier))
     windows = window_instances(stage, folding.simd)
     if not is_depthwise(stage.operation):
         return (*windows, matrix_instance(stage, _matrix(stage), folding, identifier))
