@@ -17,6 +17,7 @@ import numpy as np
 from toolchain.backends.rtl.streaming import plan
 from toolchain.ir import Graph, interpret
 from toolchain.passes.choose_folding import Folding
+from toolchain.plan import BuildPlan
 from toolchain.target import Target, find_device
 from toolchain.verify.packing import pack_beats, unpack_beats
 from toolchain.verify.simulate import build_simulation
@@ -51,14 +52,14 @@ class Bundle:
         self.members = {member.name: member for member in members}
         assert len(self.members) == len(members)
         plan_folder = folder / "plan"
-        plans = [plan(m.graph, m.target, m.folding) for m in members]
+        plans = self._plans(members, folder)
         assert len({p.top for p in plans}) == len(plans)
         sources: dict[str, None] = {}
         memories: set[str] = set()
         for made in plans:
             made.write(plan_folder)
-            sources |= dict.fromkeys(made.sources(".sv"))
-            own = made.sources(".hex")
+            sources |= dict.fromkeys(made.sources(".sv", ".v"))
+            own = made.sources(".hex", ".dat")
             assert not memories & set(own), "two members write the same memory file"
             memories |= set(own)
         self.facts: dict[str, dict[str, Any]] = {
@@ -67,11 +68,14 @@ class Bundle:
         self._index = {member.name: number for number, member in enumerate(members)}
         self._data_bytes = max(facts["input"]["data_width"] for facts in self.facts.values()) // 8
         (plan_folder / "bundle.sv").write_text(self._top([p.top for p in plans]))
-        facts = {"top": TOP, "nodes": []}
+        facts = {"top": TOP, "nodes": [], "simulation_options": plans[0].facts.get("simulation_options", ())}
         library = build_simulation(
             plan_folder, facts, folder / "simulation", sources=[*sources, "bundle.sv"], capture=(), optimisation="-O0"
         )
         self._path, self._plan_folder = library.path, plan_folder
+
+    def _plans(self, members: Sequence[Member], folder: Path) -> list[BuildPlan]:
+        return [plan(m.graph, m.target, m.folding) for m in members]
 
     def _top(self, tops: Sequence[str]) -> str:
         width = self._data_bytes * 8

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from toolchain.backends.finn.layers import Layer
 from toolchain.data_folders import RTL_LIBRARY
 from toolchain.errors import BuildFailed
-from toolchain.ir import Graph, Node
+from toolchain.ir import Graph, Node, save_graph
 from toolchain.passes.choose_folding import Folding
 from toolchain.plan import BuildPlan, PlannedFile
 from toolchain.target import Target
@@ -145,8 +145,14 @@ def write_request(decided: Design, folder: Path, without_corrections: tuple[str,
     request = {
         "part": decided.part, "clock_period_ns": decided.clock_period_ns, "layers": entries,
         "without_corrections": list(without_corrections),
+        "stages": {
+            f"t{place}": asdict(decided.network.folding.stages[node.name])
+            for place, node in enumerate(decided.graph.nodes)
+            if node.name in decided.network.folding.stages
+        },
     }  # fmt: skip
     (folder / "request.json").write_text(json.dumps(request, indent=1))
+    save_graph(decided.graph, folder / "graph.bitwright")
     np.savez(folder / "tables.npz", **{layer.name: layer.table for layer in decided.layers if layer.table is not None})  # type: ignore[arg-type]
 
 

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import lcm
 
 from toolchain.backends.finn.layers import Layer, layers_of
 from toolchain.backends.finn.timing import converter_timing, fifo_timing, layer_timing
 from toolchain.backends.rtl.streaming.instance import Instance, number
-from toolchain.backends.rtl.streaming.kernels import add_bias, kernels
+from toolchain.backends.rtl.streaming.kernels import add_bias
 from toolchain.backends.rtl.streaming.network import Library
 from toolchain.backends.rtl.streaming.timing import StepTiming
 from toolchain.ir import IntegerType
@@ -63,15 +63,16 @@ def width_converter(element: IntegerType, input_lanes: int, output_lanes: int, f
     )
 
 
-@dataclass(frozen=True)
 class FinnLibrary(Library):
     """own: stages that this project's kernels compute, with the reason; all others are FINN's."""
 
-    own: Mapping[str, str]
+    def __init__(self, own: Mapping[str, str]) -> None:
+        super().__init__()
+        self.own = own
 
     def instances(self, stage: Stage, folding: StageFolding, key: str) -> tuple[Instance, ...]:
         if stage.name in self.own:
-            return kernels()[type(stage.operation)].instances(stage, folding, key)
+            return super().instances(stage, folding, key)
         layers = layers_of(stage, folding, key)
         sums = stage.operation.infer(*stage.input_types)
         parts = []

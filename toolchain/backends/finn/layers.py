@@ -124,7 +124,10 @@ def _why_no_matrix(stage: Stage, part: str) -> str | None:
         )
     if values.width > most_weight:
         return f"weights have {values.width} bits; FINN's matrix unit on {block} takes {most_weight}"
-    bound = int(np.abs(weights).sum(axis=0).max()) * stage.input_type.element.magnitude
+    if not weights.any():
+        return "its weights are all 0, and FINN has no word for sums that are always 0"
+    # FINN takes every value of the input's word as possible.
+    bound = int(np.abs(weights).sum(axis=0).max()) << (word.width - word.signed)
     needed = 1 + bound.bit_length()
     if max(needed, word.width + values.width) + 8 > min(most_sum, 32):
         return f"sums have {needed} bits; FINN's matrix unit is built up to 24 here"
@@ -185,9 +188,14 @@ def layers_of(stage: Stage, folding: StageFolding, key: str) -> tuple[Layer, ...
     return window, unit
 
 
-def _threshold_layer(stage: Stage, operation: Threshold, folding: StageFolding, key: str) -> Layer:
-    """FINN wants 2**n - 1 thresholds of an n-bit result: those missing are always or never reached."""
-    element, word = stage.input_type.element, _result_word(stage.output_type.element)
+def canonical_thresholds(
+    operation: Threshold, element: IntegerType, result: IntegerType
+) -> tuple[np.ndarray, int, Word]:
+    """(thresholds, the result below the first, the result's word) as FINN wants them: 2**n - 1 of an n-bit result.
+
+    Those that the operation does not have are reached by every input of type `element`, or by none.
+    """
+    word = _result_word(result)
     lowest = -(1 << (word.width - 1)) if word.signed else 0
     count = (1 << word.width) - 1
     rows = np.clip(operation.thresholds.astype(object), element.minimum, element.maximum + 1)
@@ -199,13 +207,19 @@ def _threshold_layer(stage: Stage, operation: Threshold, folding: StageFolding, 
     table[:, :always] = element.minimum
     kept = min(rows.shape[1], count - always)
     table[:, always : always + kept] = rows[:, :kept]
+    return table.astype(np.int64), lowest, word
+
+
+def _threshold_layer(stage: Stage, operation: Threshold, folding: StageFolding, key: str) -> Layer:
+    element = stage.input_type.element
+    table, lowest, word = canonical_thresholds(operation, element, stage.output_type.element)
     return Layer(
         name=f"{key}_threshold", kind="threshold", stage=stage.name, inputs=folding.simd, outputs=folding.pe,
         source=Word(element.signed, max(2, element.width)), result=word,
         numbers={"channels": stage.input_type.channels, "PE": folding.pe, "bias": lowest,
                  "vectors": stage.input_type.size // stage.input_type.channels,
                  **_shapes(_shape(stage.input_type.shape), _shape(stage.input_type.shape))},
-        table=table.astype(np.int64),
+        table=table,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def _matrix_timing(layer: Layer) -> tuple[tuple[Timing, ...], tuple[int, ...]]:
     depth = 4 + tree
     produces = np.zeros(beats, np.int32)
     produces[-1] = 1
-    core = StepTiming(np.ones(beats, np.int32), produces, (Queue(depth + 2, depth + 2),))
+    core = StepTiming(np.ones(beats, np.int32), produces, (Queue(depth + 3, depth + 2),))
     if groups == 1:
         return (core,), ()
     # The vector is kept while every group of rows reads it; its beats are let go one by one as the last group does.

@@ -59,7 +59,15 @@ def main() -> None:
     for name in BETWEEN_NODES:
         (source,) = (work / "library").rglob(name)
         shutil.copyfile(source, folder / "rtl" / name)
-    (folder / "nodes.json").write_text(json.dumps({"corrections": corrections, "nodes": nodes}, indent=1))
+    whole: dict[str, Any] = {"project": None, "why": "not asked for", "hls": []}
+    if (folder / "graph.bitwright").exists():
+        from toolchain.backends.finn.whole import write_whole
+        from toolchain.ir import load_graph
+
+        say("the whole network in FINN's nodes")
+        whole = write_whole(load_graph(folder / "graph.bitwright"), request, folder)
+    record = {"corrections": corrections, "nodes": nodes, "whole": whole}
+    (folder / "nodes.json").write_text(json.dumps(record, indent=1))
     shutil.rmtree(work)
     say("done")
 

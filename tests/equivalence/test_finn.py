@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FINN's RTL, stitched, equals the interpreter bit for bit under random back-pressure, with FINN's assertions on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from tests.equivalence.finn_bundle import PARTS, FinnBundle, with_finn_nodes
+from tests.equivalence.rtl_bundle import Member
+from tests.equivalence.rtl_cases import network_members, sample_members
+from tests.equivalence.rtl_images import image_members
+from toolchain.build.tools import finn, verilator
+from toolchain.ir import Dense, GraphBuilder, Input, IntegerType, Threshold
+from toolchain.passes.choose_folding import Folding, StageFolding
+from toolchain.verify.simulation_library import Pattern
+from toolchain.verify.vectors import random_vectors
+
+PATTERNS = (Pattern(idle=0.4, seed=11), Pattern(stall=0.6, seed=12), Pattern(idle=0.3, stall=0.3, seed=13))
+#: Operations that become FINN nodes, by themselves or as a chain of thresholds.
+FINN_OPERATIONS = ("dense", "conv", "threshold", "requantise", "lookup", "pad")
+
+pytestmark = pytest.mark.skipif(
+    verilator.TOOL.find() is None or finn.TOOL.find() is None, reason="needs Verilator, a C++ compiler and finn-plus"
+)
+
+
+def _samples(every: int, part: str = PARTS["xc7"]) -> list[Member]:
+    found = [member for member in sample_members() if member.name.startswith(FINN_OPERATIONS)]
+    return list(with_finn_nodes(iter(found), part))[::every]
+
+
+SAMPLES = _samples(3)
+NETWORKS = list(with_finn_nodes(chain(network_members(range(5)), image_members(range(6)))))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinnBundle]:
+    return FinnBundle([*SAMPLES, *NETWORKS], tmp_path_factory.mktemp("finn"))  # type: ignore[return-value]
+
+
+def vectors_of(bundle: FinnBundle, name: str, count: int, seed: int) -> np.ndarray:
+    return random_vectors(bundle.members[name].graph, count, seed)
+
+
+@pytest.mark.parametrize("name", [member.name for member in (*SAMPLES, *NETWORKS)])
+def test_equals_the_interpreter(bundle: FinnBundle, name: str, seed: int) -> None:
+    bundle.check(name, vectors_of(bundle, name, 60, seed), PATTERNS)
+
+
+def test_cycles_are_those_that_finn_expects(bundle: FinnBundle) -> None:
+    """Of networks without windows, whose cycles FINN's own formulas give exactly; windows take what their buffers fill in."""
+    compared = 0
+    for name, decided in bundle.designs.items():
+        if decided.own or any(layer.kind in ("window", "pad") for layer in decided.layers):
+            continue
+        expected = max(bundle.facts[name]["finn_expected_cycles"], bundle.facts[name]["input"]["beats"])
+        expected = max(expected, bundle.facts[name]["output"]["beats"])
+        _, run = bundle.run(name, vectors_of(bundle, name, 60, 1))
+        ends = run.output_cycles[bundle.facts[name]["output"]["beats"] - 1 :: bundle.facts[name]["output"]["beats"]]
+        assert int(ends[-1] - ends[-21]) == 20 * expected, name
+        compared += 1
+    assert compared >= 10
+
+
+def test_a_difference_is_seen(bundle: FinnBundle) -> None:
+    """The comparison itself: one bit of one weight of FINN's memory is found."""
+    name = next(member.name for member in SAMPLES if member.name.startswith("dense_0"))
+    layer = bundle.designs[name].layers[0].name
+    memory = bundle._plan_folder / "memory" / f"{layer}_memblock.dat"
+    text, x = memory.read_text(), vectors_of(bundle, name, 50, 1)
+    first = text.split()[0]
+    bundle.check(name, x, ())
+    memory.write_text(text.replace(first, f"{int(first, 16) ^ 1:0{len(first)}x}", 1))
+    with pytest.raises(AssertionError, match="values differ"):
+        bundle.check(name, x, ())
+    memory.write_text(text)
+
+
+def _fast_network(name: str, part: str) -> Member:
+    """Each vector in one beat, and few results a beat: many are under way when the sink stops."""
+    random = np.random.default_rng(5)
+    builder = GraphBuilder(name)
+    x = builder.add(Input((8,), IntegerType(True, 4)), name=f"{name}_x")
+    x = builder.add(Dense(random.integers(-7, 8, (8, 6))), x, name=f"{name}_dense")
+    x = builder.add(Threshold(np.sort(random.integers(-90, 90, (6, 15)), axis=1)), x, name=f"{name}_act")
+    x = builder.add(Dense(random.integers(-7, 8, (6, 4))), x, name=f"{name}_last")
+    builder.output(x)
+    stages = {
+        f"{name}_dense": StageFolding(8, 6),
+        f"{name}_act": StageFolding(6, 6),
+        f"{name}_last": StageFolding(6, 4),
+    }
+    return Member(name, builder.build(), Folding(1, stages), part=part)
+
+
+@pytest.mark.parametrize("family", PARTS)
+def test_families(family: str, tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Each DSP block's arithmetic, as FINN packs products into it: exact, whatever the sink does."""
+    part = PARTS[family]
+    members = [
+        _fast_network("fast", part),
+        *_samples(20, part),
+        *(replace(member, part=part) for member in NETWORKS[:2]),
+    ]
+    bundle = FinnBundle(members, tmp_path_factory.mktemp(family))
+    for member in members:
+        bundle.check(member.name, vectors_of(bundle, member.name, 60, seed), PATTERNS)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("start", range(100, 140, 20))
+def test_more_networks(start: int, tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    seeds = range(start, start + 20)
+    members = list(with_finn_nodes(chain(network_members(seeds), image_members(seeds))))
+    bundle = FinnBundle(members, tmp_path_factory.mktemp("finn"))
+    for member in members:
+        bundle.check(member.name, vectors_of(bundle, member.name, 100, seed), PATTERNS)
