@@ -92,6 +92,8 @@ def _input_options(command: Any) -> Any:
         "bitwright build model.h5 --backend hls4ml --part xcvu13p-flga2577-2-e --out build/hls",
         "bitwright build model.onnx --vectors held_out.npz --cycles-per-frame 16 --out build/fast",
         "bitwright build mnist_cnn --board ulx3s-85f --frames-per-second 10000 --out build/camera",
+        "bitwright build digits --board ulx3s-85f --latency-us 3 --budget LUT=8000 --out build/prompt",
+        "bitwright build digits --board ulx3s-85f --budget device --out build/fastest   as fast as fits",
         "bitwright build model.onnx --input-type 'uint8*1/255' --out build/pixels     8-bit pixels from 0 to 1",
         "bitwright build model.onnx --input-samples train.npz --input-bits 8 --out build/sampled",
     )
@@ -129,6 +131,18 @@ def _input_options(command: Any) -> Any:
     type=click.FloatRange(min=0.0, min_open=True),
     metavar="F",
     help="Rate that every layer has to keep at the clock aimed for, in place of --cycles-per-frame.",
+)
+@click.option(
+    "--latency-us",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="F",
+    help="Longest time from a frame's first word to its result, at the clock aimed for.",
+)
+@click.option(
+    "--budget",
+    metavar="NAME=N,...",
+    help="Most that the core may take: LUT, FF, DSP, BRAM, as in LUT=20000,DSP=50; or 'device', four fifths of its LUT and FF. "
+    "Estimated before synthesis. Alone: the fastest that fits.",
 )
 @click.option(
     "--clock-mhz", type=click.FloatRange(min=1.0), metavar="F", help="Clock to aim for. Default: the board's."

@@ -29,19 +29,43 @@ _ECP5_FREE = frozenset(
     {"PFUMX", "L6MUX21", "EHXPLLL", "ALU54B", "TRELLIS_IO", "DCCA", "GSR", "$scopeinfo", "VLO", "VHI"}
 )
 
+#: Cells of `synth_xilinx -family xc7` (yosys, techlibs/xilinx) in the units of the device: AMD UG474 (a LUT RAM or shift
+#: register takes the LUTs that it is made of), UG473 (block RAM, in 18-Kbit blocks: a RAMB36E1 is two), UG479 (DSP48E1).
+_XC7_SYNTHESIS: Mapping[str, Mapping[str, int]] = {
+    **{f"LUT{inputs}": {LUT: 1} for inputs in range(1, 7)},
+    **{"RAM32X1S": {LUT: 1}, "RAM64X1S": {LUT: 1}, "RAM128X1S": {LUT: 2}, "RAM256X1S": {LUT: 4}},
+    **{"RAM32X1D": {LUT: 2}, "RAM64X1D": {LUT: 2}, "RAM128X1D": {LUT: 4}, "RAM32M": {LUT: 4}, "RAM64M": {LUT: 4}},
+    **{"SRL16E": {LUT: 1}, "SRLC32E": {LUT: 1}},
+    **{cell: {FF: 1} for cell in ("FDRE", "FDSE", "FDCE", "FDPE")},
+    "DSP48E1": {DSP: 1},
+    "RAMB18E1": {BLOCK_RAM: 1},
+    "RAMB36E1": {BLOCK_RAM: 2},
+}
+_XC7_FREE = frozenset({"CARRY4", "MUXF7", "MUXF8", "INV", "BUFG", "IBUF", "OBUF", "$scopeinfo"})
+
+_SYNTHESIS = {"ecp5": (_ECP5_SYNTHESIS, _ECP5_FREE), "xc7": (_XC7_SYNTHESIS, _XC7_FREE)}
+#: Families whose cells are known.
+SYNTHESIS_FAMILIES = tuple(_SYNTHESIS)
+
 #: Names in nextpnr-ecp5's utilisation report (ecp5/arch.cc of nextpnr: its bel types).
 _ECP5_ROUTED = {"TRELLIS_COMB": LUT, "TRELLIS_FF": FF, "MULT18X18D": DSP, "DP16KD": BLOCK_RAM}
 
 
-def ecp5_synthesis_resources(cells: Mapping[str, int]) -> dict[str, int]:
-    """Resources of cells that yosys' synth_ecp5 counted: cell type -> count. Raises KeyError for an unknown type."""
+def synthesis_resources(family: str, cells: Mapping[str, int]) -> dict[str, int]:
+    """Resources of cells that yosys counted for a family: cell type -> count. Raises KeyError for an unknown type."""
+    known, free = _SYNTHESIS[family]
     total = dict.fromkeys(RESOURCES, 0)
     for cell, count in cells.items():
-        if cell in _ECP5_FREE:
+        if cell in free:
             continue
-        for resource, each in _ECP5_SYNTHESIS[cell].items():
+        for resource, each in known[cell].items():
             total[resource] += count * each
     return total
+
+
+def ecp5_synthesis_resources(cells: Mapping[str, int]) -> dict[str, int]:
+    """Resources of cells that yosys' synth_ecp5 counted: cell type -> count. Raises KeyError for an unknown type."""
+    return synthesis_resources("ecp5", cells)
 
 
 def ecp5_routed_resources(utilisation: Mapping[str, int]) -> dict[str, int]:

@@ -67,13 +67,18 @@ class Target:
 
     device: None for hardware that is not bound to a device (portable RTL). clock_mhz: the clock that is asked for.
     cycles_per_frame: the largest initiation interval, in clock cycles, that folding may choose for a layer; None for
-    the backend's default.
+    the backend's default, or, with a budget, the fastest that fits. latency_cycles: the most from a frame's first input
+    beat to its last output beat; None for no limit. budget: resource (LUT, FF, DSP, block RAM) -> the most that the core may
+    take, as estimated before synthesis; empty for no limit but the device's. loadable_weights: whether weights, biases and thresholds can be replaced at run time.
     """
 
     device: Device | None = None
     board: Board | None = None
     clock_mhz: float = 100.0
     cycles_per_frame: int | None = None
+    latency_cycles: int | None = None
+    budget: Mapping[str, int] = field(default_factory=dict)
+    loadable_weights: bool = False
 
 
 #: Resources of the ECP5 devices: Lattice FPGA-DS-02012 (ECP5 and ECP5-5G family data sheet), table 1.1; the 12F is the 25F die.

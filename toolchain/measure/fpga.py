@@ -87,7 +87,9 @@ def fpga_measurements(
             if initiation_interval_cycles is not None:
                 rate = clock * 1e6 / initiation_interval_cycles
                 records.append(_routed(f"throughput{suffix}", rate, "inferences/s", both, device, plan_digest, clock))
-    return records + _resource_records(resources, available or {}, resources_tool, resources_kind, device, plan_digest)
+    return records + resource_measurements(
+        resources, available or {}, resources_tool, resources_kind, device, plan_digest
+    )
 
 
 def _routed(
@@ -106,7 +108,7 @@ def _cycle_records(
     ]
 
 
-def _resource_records(
+def resource_measurements(
     resources: Mapping[str, int],
     available: Mapping[str, int],
     tool: ToolVersion,
@@ -114,6 +116,7 @@ def _resource_records(
     device: str,
     plan_digest: str,
 ) -> list[Measurement]:
+    """The counts of resources in use, and their shares of what is available, as one tool found them at one stage."""
     records = []
     for unit, used in resources.items():
         if type(used) is not int or used < 0:

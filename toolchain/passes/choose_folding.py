@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.errors import UnsupportedModel, UsageError
-from toolchain.ir import Graph
+from toolchain.ir import Graph, IntegerType
 from toolchain.passes.folding_model import (
     FOLDABLE,
     StageFolding,
@@ -24,6 +24,7 @@ from toolchain.passes.group_stages import Stage, group_stages
 
 __all__ = [
     "FOLDABLE",
+    "Costs",
     "Folding",
     "StageFolding",
     "check_folding",
@@ -31,14 +32,31 @@ __all__ = [
     "cycles",
     "default_cycles_per_frame",
     "divisors",
+    "foldable_stages",
     "multipliers",
 ]
 
 #: Rounds over all chains after which a choice counts as final; it hardly ever takes more than three.
 _MOST_ROUNDS = 8
 
-#: (logic with converters, cycles summed over stages): the first counts before the second.
-_Cost = tuple[int, int]
+#: (cost with converters, cycles summed over stages): the first counts before the second.
+_Cost = tuple[float, int]
+
+
+class Costs:
+    """What a folding is made to cost little of: here about the LUTs that it takes, on any device (`folding_model.logic`)."""
+
+    def stage(self, stage: Stage, option: StageFolding) -> float:
+        """Of a stage by itself."""
+        return logic(stage, option)
+
+    def converter(self, element: IntegerType, found: int, wanted: int) -> float:
+        """Of what stands between beats of `found` and of `wanted` elements; 0 where they are equal."""
+        return converter_logic(element.width, found, wanted)
+
+    def source(self, element: IntegerType, simd: int) -> float:
+        """Of the register that whatever feeds the network needs for a beat of its input."""
+        return 2 * simd * element.width
 
 
 @dataclass(frozen=True)
@@ -54,15 +72,15 @@ def default_cycles_per_frame(graph: Graph) -> int:
 
     A 64-32-32-10 network gets 64. More where a stage cannot be that fast, however wide it is.
     """
-    stages = _foldable_stages(graph)
+    stages = foldable_stages(graph)
     sizes = [tensor.size for stage in stages for tensor in (*stage.input_types, stage.output_type)]
     return max([graph.types[graph.inputs[0].name].size, *sizes, fewest_cycles(stages)])
 
 
-def choose_folding(graph: Graph, cycles_per_frame: int) -> Folding:
-    """The folding with the least logic in which no stage needs more than `cycles_per_frame` cycles a frame.
+def choose_folding(graph: Graph, cycles_per_frame: int, costs: Costs | None = None) -> Folding:
+    """The folding with the least cost in which no stage needs more than `cycles_per_frame` cycles a frame.
 
-    Logic is that of `folding_model.logic`, of the width converters between stages, which prefers beats as wide as the
+    costs: without it, logic. Logic is that of `folding_model.logic`, of the width converters between stages, which prefers beats as wide as the
     neighbour's, and of a register for the network's input. Among equals it is the one with the fewest cycles summed over the stages. In a network without branches it is the best of all; with branches, each chain of stages between them is the best for the lanes chosen
     around it.
     Raises UsageError where no folding is fast enough, naming the stage and the fewest cycles it can take; UnsupportedModel
@@ -70,7 +88,8 @@ def choose_folding(graph: Graph, cycles_per_frame: int) -> Folding:
     """
     if type(cycles_per_frame) is not int or cycles_per_frame < 1:
         raise UsageError(f"cycles_per_frame must be a whole number of at least 1, found {cycles_per_frame!r}")
-    stages = _foldable_stages(graph)
+    costs = costs or Costs()
+    stages = foldable_stages(graph)
     candidates = {stage.name: _options(stage, cycles_per_frame) for stage in stages}
     chosen: dict[str, StageFolding] = {}
     chains = _chains(stages)
@@ -78,7 +97,7 @@ def choose_folding(graph: Graph, cycles_per_frame: int) -> Folding:
     for _ in range(_MOST_ROUNDS):
         before = dict(chosen)
         for chain in chains:
-            chosen.update(_best_chain(chain, candidates, chosen, readers))
+            chosen.update(_best_chain(chain, candidates, chosen, readers, costs))
         if chosen == before or len(chains) == 1:
             break
     return Folding(cycles_per_frame, {stage.name: chosen[stage.name] for stage in stages})
@@ -111,6 +130,7 @@ def _best_chain(
     candidates: Mapping[str, Sequence[StageFolding]],
     chosen: Mapping[str, StageFolding],
     readers: Mapping[str, Sequence[Stage]],
+    costs: Costs,
 ) -> dict[str, StageFolding]:
     """The best foldings of a chain; what is chosen around it counts by the converters that it needs.
 
@@ -120,21 +140,21 @@ def _best_chain(
     for place, stage in enumerate(chain):
         reached: dict[int, tuple[_Cost, tuple[StageFolding, ...]]] = {}
         for option in candidates[stage.name]:
-            own = (logic(stage, option), cycles(stage, option))
+            own = (costs.stage(stage, option), cycles(stage, option))
             if place:
                 ways: Iterable[tuple[int, tuple[_Cost, tuple[StageFolding, ...]]]] = best.items()
             else:
                 around = sum(
-                    converter_logic(tensor.element.width, chosen[source].pe, option.simd)
+                    costs.converter(tensor.element, chosen[source].pe, option.simd)
                     if source in chosen
-                    else _input_logic(tensor.element.width, option) * (source not in candidates)
+                    else costs.source(tensor.element, option.simd) * (source not in candidates)
                     for source, tensor in zip(stage.sources, stage.input_types, strict=True)
                 )
                 ways = [(option.simd, ((around, 0), ()))]
             if place == len(chain) - 1:
-                own = (own[0] + _behind(stage, option, chosen, readers[stage.name]), own[1])
+                own = (own[0] + _behind(stage, option, chosen, readers[stage.name], costs), own[1])
             for found, (cost, before) in ways:
-                converter = converter_logic(stage.input_type.element.width, found, option.simd)
+                converter = costs.converter(stage.input_type.element, found, option.simd)
                 total = (cost[0] + own[0] + converter, cost[1] + own[1])
                 if option.pe not in reached or total < reached[option.pe][0]:
                     reached[option.pe] = (total, (*before, option))
@@ -143,20 +163,22 @@ def _best_chain(
     return {stage.name: option for stage, option in zip(chain, picked, strict=True)}
 
 
-def _input_logic(element_width: int, option: StageFolding) -> int:
-    """Logic of the register that whatever feeds the network needs for a beat of its input."""
-    return 2 * option.simd * element_width
-
-
-def _behind(stage: Stage, option: StageFolding, chosen: Mapping[str, StageFolding], readers: Sequence[Stage]) -> int:
-    """Logic of the converters between a stage and those behind it whose folding is chosen."""
-    width = stage.output_type.element.width
+def _behind(
+    stage: Stage,
+    option: StageFolding,
+    chosen: Mapping[str, StageFolding],
+    readers: Sequence[Stage],
+    costs: Costs,
+) -> float:
+    """Cost of the converters between a stage and those behind it whose folding is chosen."""
+    element = stage.output_type.element
     return sum(
-        converter_logic(width, option.pe, chosen[reader.name].simd) for reader in readers if reader.name in chosen
+        costs.converter(element, option.pe, chosen[reader.name].simd) for reader in readers if reader.name in chosen
     )
 
 
-def _foldable_stages(graph: Graph) -> tuple[Stage, ...]:
+def foldable_stages(graph: Graph) -> tuple[Stage, ...]:
+    """The stages of a network. Raises UnsupportedModel, naming every operation that cannot be folded."""
     stages = group_stages(graph)
     known = ", ".join(sorted(operation.kind for operation in FOLDABLE))
     refused = [
@@ -174,7 +196,7 @@ def check_folding(graph: Graph, folding: Folding) -> Folding:
 
     Raises UnsupportedModel for operations that cannot be folded.
     """
-    stages = {stage.name: stage for stage in _foldable_stages(graph)}
+    stages = {stage.name: stage for stage in foldable_stages(graph)}
     for name in folding.stages:
         if name not in stages:
             raise UsageError(

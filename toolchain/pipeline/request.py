@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import IntEnum
@@ -14,6 +14,7 @@ from toolchain.backends.base import backend_names
 from toolchain.errors import BoardError, UsageError
 from toolchain.frontends.input_samples import SampledType, resolve_input_type
 from toolchain.frontends.model_folder import ModelFolder, locate, model_files
+from toolchain.resources import BLOCK_RAM, DSP, FF, LUT
 from toolchain.target import Device, Target, find_board, find_device
 
 
@@ -27,6 +28,12 @@ class Stage(IntEnum):
     BITSTREAM = 5
 
 
+#: How a budget names resources.
+_BUDGET_NAMES = {"LUT": LUT, "FF": FF, "DSP": DSP, "BRAM": BLOCK_RAM, "BLOCK RAM": BLOCK_RAM}
+_BUDGET_EXAMPLE = "LUT=20000,DSP=50,BRAM=30"
+#: Of a device's resources what budget 'device' leaves to the core: the board needs some LUTs, and routing some air.
+_DEVICE_SHARE = {LUT: 0.8, FF: 0.8}
+_LONGEST_LATENCY_US = 1e9
 #: The clock that is aimed for where neither a board nor the user names one.
 DEFAULT_CLOCK_MHZ = 100.0
 
@@ -76,6 +83,8 @@ def make_request(
     output: str = "auto",
     cycles_per_frame: int | None = None,
     frames_per_second: float | None = None,
+    latency_us: float | None = None,
+    budget: str | Mapping[str, int] | None = None,
     clock_mhz: float | None = None,
     bulk_vectors: int | None = None,
     skip_rungs: Sequence[int] = (),
@@ -92,6 +101,9 @@ def make_request(
     if board and part:
         raise UsageError(f"give --board or --part, not both (found board {board!r} and part {part!r})")
     target = _paced(_target(board, part, clock_mhz, cycles_per_frame), frames_per_second)
+    target = _within_budget(_prompt(target, latency_us), budget)
+    if backend != "rtl" and (target.latency_cycles is not None or target.budget):
+        raise UsageError(f"latency_us and budget are targets of backend 'rtl'; found backend {backend!r}")
     last = _last_stage(backend, until, target)
     file, folder = locate(model)
     input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
@@ -139,6 +151,56 @@ def _paced(target: Target, frames_per_second: float | None) -> Target:
             f"{frames_per_second:g}"
         )
     return replace(target, cycles_per_frame=int(clock_hz / frames_per_second))
+
+
+def _prompt(target: Target, latency_us: float | None) -> Target:
+    """The target with the cycles that a latency leaves at its clock."""
+    if latency_us is None:
+        return target
+    shortest_us = 1 / target.clock_mhz
+    if not shortest_us <= latency_us <= _LONGEST_LATENCY_US:
+        raise UsageError(
+            f"latency_us must be at least one cycle, {shortest_us:g} us at {target.clock_mhz:g} MHz, and at most "
+            f"{_LONGEST_LATENCY_US:,} us; found {latency_us:g}"
+        )
+    # A product that is a whole number but for its last bits is that number.
+    return replace(target, latency_cycles=int(latency_us * target.clock_mhz * (1 + 1e-12)))
+
+
+def _within_budget(target: Target, budget: str | Mapping[str, int] | None) -> Target:
+    """The target with a budget: 'LUT=20000,DSP=50,BRAM=30', the same as a mapping, or 'device'."""
+    if budget is None:
+        return target
+    if budget == "device":
+        resources = target.device.resources if target.device else {}
+        if not resources:
+            raise UsageError(
+                "budget 'device' needs --board, or an ECP5 --part such as LFE5U-85F-6BG381C, whose resources are known"
+            )
+        shares = {name: int(count * _DEVICE_SHARE.get(name, 1.0)) for name, count in resources.items()}
+        return replace(target, budget=shares)
+    pairs: list[tuple[str, object]] = []
+    if isinstance(budget, str):
+        for part in budget.split(","):
+            name, separator, value = part.partition("=")
+            if not separator:
+                raise UsageError(
+                    f"budget: {part.strip()!r} is not NAME=COUNT; write for example {_BUDGET_EXAMPLE}, or device"
+                )
+            pairs.append((name.strip(), int(value) if value.strip().isdecimal() else value.strip()))
+    else:
+        pairs = list(budget.items())
+    found: dict[str, int] = {}
+    for name, count in pairs:
+        resource = _BUDGET_NAMES.get(name.upper())
+        if resource is None:
+            raise UsageError(f"budget: resource {name!r} is not known; allowed: {', '.join(_BUDGET_NAMES)}, or device")
+        if type(count) is not int or count < 0:
+            raise UsageError(f"budget: {name} must be a whole number of at least 0, found {count!r}")
+        if resource in found:
+            raise UsageError(f"budget: {name} is given twice")
+        found[resource] = count
+    return replace(target, budget=found)
 
 
 def _last_stage(backend: str, until: str | None, target: Target) -> Stage:

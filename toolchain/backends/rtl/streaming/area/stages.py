@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stage takes at a folding, before a network is laid out: quick enough to compare every folding of every stage.
+
+Memories of large layers count as if their content had no structure, FIFOs as if they held a vector or 16 beats, whichever
+is less; the layout's own estimate knows both.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from toolchain.backends.rtl.streaming.area import Area, bill_of, instance_area, parameters_of, price
+from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters
+from toolchain.backends.rtl.streaming.area.queues import converter, skid_buffer, stream_fifo, stream_fork
+from toolchain.backends.rtl.streaming.instance import Instance
+from toolchain.backends.rtl.streaming.kernels import kernels
+from toolchain.backends.rtl.streaming.kernels._windows import window_instances
+from toolchain.backends.rtl.streaming.network import Library
+from toolchain.ir import IntegerType
+from toolchain.ir.products import WeightedSums
+from toolchain.passes.folding_model import StageFolding, is_matrix, matrix_shape
+from toolchain.passes.group_stages import Stage
+
+#: Weights up to which the content of a layer's memory is looked at for every folding.
+_KNOWN_WEIGHTS = 1 << 13
+_GUESSED_BEATS = 16
+
+
+class StageAreas:
+    """Areas on a family whose DSP blocks take factors of `dsp_width` bits; each is computed once."""
+
+    def __init__(self, family: str, dsp_width: int) -> None:
+        self._family = family
+        self._dsp_width = dsp_width
+        self._stages: dict[tuple[str, StageFolding], Area] = {}
+        self._converters: dict[tuple[int, int, int], Area] = {}
+        self._windows: dict[tuple[str, int], tuple[Instance, ...]] = {}
+        self._library = Library(dsp_width)
+
+    def stage(self, stage: Stage, option: StageFolding) -> Area:
+        """The stage's instances, and the FIFO before it if it wants one."""
+        key = (stage.name, option)
+        if key not in self._stages:
+            self._stages[key] = self._stage(stage, option)
+        return self._stages[key]
+
+    def converter(self, element: IntegerType, found: int, wanted: int) -> Area:
+        """Between beats of different widths; nothing where they are equal."""
+        if found == wanted:
+            return Area()
+        key = (element.width, found, wanted)
+        if key not in self._converters:
+            self._converters[key] = price(converter(*key), self._family)
+        return self._converters[key]
+
+    def fork(self, element: IntegerType, lanes: int) -> Area:
+        """A fork, and the FIFOs behind it at their least."""
+        bill = stream_fork(lanes * element.width)
+        bill.add(skid_buffer(lanes * element.width), 2)
+        return price(bill, self._family)
+
+    def _stage(self, stage: Stage, option: StageFolding) -> Area:
+        total = Area()
+        operation = stage.operation
+        if is_matrix(stage) and isinstance(operation, WeightedSums) and operation.weights.size > _KNOWN_WEIGHTS:
+            key = (stage.name, option.simd)
+            if key not in self._windows:
+                self._windows[key] = window_instances(stage, option.simd) if hasattr(operation, "window") else ()
+            for instance in self._windows[key]:
+                total += instance_area(instance, self._family)
+            values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._dsp_width}
+            total += price(bill_of("matrix_vector_unit", Parameters(values, {}, self._family)), self._family)
+        else:
+            for instance in self._library.instances(stage, option, "stage"):
+                total += instance_area(instance, self._family)
+        if self._library.why_fifo(stage, option):
+            total += self._fifos(stage, option)
+        return total
+
+    def _fifos(self, stage: Stage, option: StageFolding) -> Area:
+        bill = Bill()
+        for tensor in stage.input_types:
+            depth = max(2, min(_GUESSED_BEATS, tensor.channels // option.simd))
+            bill.add(stream_fifo(option.simd * tensor.element.width, depth, self._family))
+        return price(bill, self._family)
+
+
+def matrix_parameters(stage: Stage, option: StageFolding) -> dict[str, int]:
+    """The parameters that `kernels.dense.matrix_instance` gives, without making the memories' words."""
+    inputs, outputs = matrix_shape(stage)
+    width, kind, shift, bias_width = _constants(stage)
+    return {
+        "INPUT_SIZE": inputs,
+        "OUTPUT_SIZE": outputs,
+        "SIMD": option.simd,
+        "PE": option.pe,
+        "INPUT_WIDTH": stage.input_type.element.width,
+        "INPUT_SIGNED": int(stage.input_type.element.signed),
+        "WEIGHT_WIDTH": width,
+        "WEIGHT_KIND": kind,
+        "ACCUMULATOR_WIDTH": stage.output_type.element.width,
+        "PRODUCT_SHIFT": shift,
+        "HAS_BIAS": int(stage.bias is not None),
+        "BIAS_WIDTH": bias_width,
+        "DSP_WIDTH": 0,
+    }
+
+
+@lru_cache(maxsize=256)
+def _constants(stage: Stage) -> tuple[int, int, int, int]:
+    """(WEIGHT_WIDTH, WEIGHT_KIND, PRODUCT_SHIFT, BIAS_WIDTH): those of one row, which do not depend on the folding."""
+    instances = kernels()[type(stage.operation)].instances(stage, StageFolding(1, 1), "stage")
+    values = parameters_of(instances[-1], "").values
+    names = ("WEIGHT_WIDTH", "WEIGHT_KIND", "PRODUCT_SHIFT", "BIAS_WIDTH")
+    width, kind, shift, bias = (values[name] for name in names)
+    return width, kind, shift, bias
