@@ -43,7 +43,7 @@ Rows:
     }
 }
 
-template <class data_T, class res_T, typename CONFIG_T> void argmax(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+template <class data_T, class res_T, typename CONFIG_T> void argmax(stream<data_T> &data, stream<res_T> &res) {
     typedef typename data_T::value_type value_T;
 Packets:
     for (unsigned r = 0; r < CONFIG_T::n_in / CONFIG_T::n_channels; r++) {

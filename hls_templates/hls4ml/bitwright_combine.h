@@ -44,7 +44,7 @@ Elements:
 
 // The same on streams: one packet a clock. CONFIG_T::depth_a, depth_b: packets of the operand that have to be kept.
 template <class a_T, class b_T, class res_T, typename CONFIG_T>
-void combine(hls::stream<a_T> &a, hls::stream<b_T> &b, hls::stream<res_T> &res) {
+void combine(stream<a_T> &a, stream<b_T> &b, stream<res_T> &res) {
     const int n_axes = CONFIG_T::n_axes;
     recent_packets<a_T, CONFIG_T::depth_a> recent_a;
     recent_packets<b_T, CONFIG_T::depth_b> recent_b;

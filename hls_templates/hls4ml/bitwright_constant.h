@@ -8,7 +8,7 @@
 namespace bitwright {
 
 template <class res_T, typename CONFIG_T>
-void constant(res_T res[CONFIG_T::n_constants], typename CONFIG_T::constant_t values[CONFIG_T::n_constants]) {
+void constant(res_T res[CONFIG_T::n_constants], const typename CONFIG_T::constant_t values[CONFIG_T::n_constants]) {
     #pragma HLS PIPELINE
     #pragma HLS ARRAY_PARTITION variable=values complete
 Elements:
@@ -19,7 +19,7 @@ Elements:
 }
 
 template <class res_T, typename CONFIG_T>
-void constant(hls::stream<res_T> &res, typename CONFIG_T::constant_t values[CONFIG_T::n_constants]) {
+void constant(stream<res_T> &res, const typename CONFIG_T::constant_t values[CONFIG_T::n_constants]) {
 Packets:
     for (unsigned i = 0; i < CONFIG_T::n_constants; i += res_T::size) {
         #pragma HLS PIPELINE

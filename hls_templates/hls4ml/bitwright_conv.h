@@ -32,7 +32,7 @@ template <typename CONFIG_T> struct weighted_sums {
 
 template <class data_T, class res_T, typename CONFIG_T>
 void conv(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_positions * CONFIG_T::n_outputs],
-          typename CONFIG_T::constant_t weights[CONFIG_T::n_constants]) {
+          const typename CONFIG_T::constant_t weights[CONFIG_T::n_constants]) {
     #pragma HLS PIPELINE II=CONFIG_T::reuse_factor
     #pragma HLS ARRAY_PARTITION variable=weights complete
     const typename CONFIG_T::constant_t *const held = weights;
@@ -40,8 +40,8 @@ void conv(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_positions * CONFIG_
 }
 
 template <class data_T, class res_T, typename CONFIG_T>
-void conv(hls::stream<data_T> &data, hls::stream<res_T> &res,
-          typename CONFIG_T::constant_t weights[CONFIG_T::n_constants]) {
+void conv(stream<data_T> &data, stream<res_T> &res,
+          const typename CONFIG_T::constant_t weights[CONFIG_T::n_constants]) {
     #pragma HLS ARRAY_PARTITION variable=weights complete
     const typename CONFIG_T::constant_t *const held = weights;
     slide_stream<CONFIG_T::whole_tensor>::template run<data_T, res_T, CONFIG_T>(data, res, held);

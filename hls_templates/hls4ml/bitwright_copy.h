@@ -16,7 +16,7 @@ Elements:
     }
 }
 
-template <class data_T, class res_T, typename CONFIG_T> void copy(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+template <class data_T, class res_T, typename CONFIG_T> void copy(stream<data_T> &data, stream<res_T> &res) {
     data_T in_packet;
     res_T out_packet;
     PRAGMA_DATA_PACK(in_packet)

@@ -26,7 +26,7 @@ Elements:
 
 // Along the last axis a packet of each operand makes one of the result; along another one, packets take turns.
 template <class a_T, class b_T, class res_T, typename CONFIG_T>
-void join(hls::stream<a_T> &a, hls::stream<b_T> &b, hls::stream<res_T> &res) {
+void join(stream<a_T> &a, stream<b_T> &b, stream<res_T> &res) {
     const unsigned packets = (CONFIG_T::n_a + CONFIG_T::n_b) / res_T::size;
     const unsigned packets_a = CONFIG_T::block_a / a_T::size;
     const unsigned packets_b = CONFIG_T::block_b / b_T::size;

@@ -51,7 +51,7 @@ Elements:
 // CONFIG_T::depth: how many packets have to be kept because they are used again. CONFIG_T::n_steps: clocks of one frame; in
 // each a packet is read, or written, or both.
 template <class data_T, class res_T, typename CONFIG_T>
-void move_packets(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+void move_packets(stream<data_T> &data, stream<res_T> &res) {
     const int n_axes = CONFIG_T::n_axes;
     const int packets_in = CONFIG_T::n_in / data_T::size;
     const int packets_out = CONFIG_T::n_out / res_T::size;
@@ -105,7 +105,7 @@ Steps:
 
 // Any order of the axes: the whole tensor is kept.
 template <class data_T, class res_T, typename CONFIG_T>
-void move_tensor(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+void move_tensor(stream<data_T> &data, stream<res_T> &res) {
     typename data_T::value_type before[CONFIG_T::n_in];
     typename res_T::value_type after[CONFIG_T::n_out];
     read_all(data, before, CONFIG_T::n_in);
@@ -113,7 +113,7 @@ void move_tensor(hls::stream<data_T> &data, hls::stream<res_T> &res) {
     write_all(after, res, CONFIG_T::n_out);
 }
 
-template <class data_T, class res_T, typename CONFIG_T> void move(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+template <class data_T, class res_T, typename CONFIG_T> void move(stream<data_T> &data, stream<res_T> &res) {
     #pragma HLS INLINE
     if (CONFIG_T::whole_tensor)
         move_tensor<data_T, res_T, CONFIG_T>(data, res);

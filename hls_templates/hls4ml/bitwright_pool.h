@@ -45,7 +45,7 @@ void pool(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_positions * CONFIG_
     slide<data_T, res_T, CONFIG_T>(data, res, no_constants());
 }
 
-template <class data_T, class res_T, typename CONFIG_T> void pool(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+template <class data_T, class res_T, typename CONFIG_T> void pool(stream<data_T> &data, stream<res_T> &res) {
     slide_stream<CONFIG_T::whole_tensor>::template run<data_T, res_T, CONFIG_T>(data, res, no_constants());
 }
 

@@ -14,7 +14,7 @@ template <class packet_T, int DEPTH> class recent_packets {
 
     bool has(int packet) const { return packet < taken; }
 
-    void take(hls::stream<packet_T> &data) {
+    void take(stream<packet_T> &data) {
         #pragma HLS INLINE
         packets[taken % DEPTH] = data.read();
         taken++;
@@ -31,7 +31,7 @@ template <class packet_T, int DEPTH> class recent_packets {
     packet_T packets[DEPTH];
 };
 
-template <class packet_T, class value_T> void read_all(hls::stream<packet_T> &data, value_T *values, unsigned elements) {
+template <class packet_T, class value_T> void read_all(stream<packet_T> &data, value_T *values, unsigned elements) {
 Packets:
     for (unsigned i = 0; i < elements; i += packet_T::size) {
         #pragma HLS PIPELINE
@@ -43,7 +43,7 @@ Packets:
     }
 }
 
-template <class packet_T, class value_T> void write_all(const value_T *values, hls::stream<packet_T> &res, unsigned elements) {
+template <class packet_T, class value_T> void write_all(const value_T *values, stream<packet_T> &res, unsigned elements) {
 Packets:
     for (unsigned i = 0; i < elements; i += packet_T::size) {
         #pragma HLS PIPELINE

@@ -39,7 +39,7 @@ Rows:
     }
 }
 
-template <class data_T, class res_T, typename CONFIG_T> void top_k(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+template <class data_T, class res_T, typename CONFIG_T> void top_k(stream<data_T> &data, stream<res_T> &res) {
 Packets:
     for (unsigned r = 0; r < CONFIG_T::n_in / CONFIG_T::n_channels; r++) {
         #pragma HLS PIPELINE

@@ -50,7 +50,7 @@ Positions:
 // On streams, for one or two spatial axes: the rows above are kept in one memory each, the window in registers.
 // CONFIG_T::height, width: of the input; span_height, span_width: what the window covers.
 template <class data_T, class res_T, typename CONFIG_T, class constants_T>
-void slide_packets(hls::stream<data_T> &data, hls::stream<res_T> &res, const constants_T &constants) {
+void slide_packets(stream<data_T> &data, stream<res_T> &res, const constants_T &constants) {
     typedef typename data_T::value_type value_T;
     typedef typename res_T::value_type result_T;
     const int rows = CONFIG_T::span_height;
@@ -117,7 +117,7 @@ Rows:
 
 // More than two spatial axes: the whole tensor is kept.
 template <class data_T, class res_T, typename CONFIG_T, class constants_T>
-void slide_tensor(hls::stream<data_T> &data, hls::stream<res_T> &res, const constants_T &constants) {
+void slide_tensor(stream<data_T> &data, stream<res_T> &res, const constants_T &constants) {
     typename data_T::value_type before[CONFIG_T::n_in];
     typename res_T::value_type after[CONFIG_T::n_positions * CONFIG_T::n_outputs];
     read_all(data, before, CONFIG_T::n_in);
@@ -127,7 +127,7 @@ void slide_tensor(hls::stream<data_T> &data, hls::stream<res_T> &res, const cons
 
 template <bool WHOLE_TENSOR> struct slide_stream {
     template <class data_T, class res_T, typename CONFIG_T, class constants_T>
-    static void run(hls::stream<data_T> &data, hls::stream<res_T> &res, const constants_T &constants) {
+    static void run(stream<data_T> &data, stream<res_T> &res, const constants_T &constants) {
         #pragma HLS INLINE
         slide_packets<data_T, res_T, CONFIG_T>(data, res, constants);
     }
@@ -135,7 +135,7 @@ template <bool WHOLE_TENSOR> struct slide_stream {
 
 template <> struct slide_stream<true> {
     template <class data_T, class res_T, typename CONFIG_T, class constants_T>
-    static void run(hls::stream<data_T> &data, hls::stream<res_T> &res, const constants_T &constants) {
+    static void run(stream<data_T> &data, stream<res_T> &res, const constants_T &constants) {
         #pragma HLS INLINE
         slide_tensor<data_T, res_T, CONFIG_T>(data, res, constants);
     }

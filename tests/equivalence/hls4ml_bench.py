@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from toolchain.backends.base import make_plan
 from toolchain.backends.hls4ml import plan, why_unsupported
 from toolchain.build.tools.hls4ml import compile_csim
 from toolchain.ir import Graph, GraphBuilder, Input, IntegerType, Operation, TensorType
@@ -63,11 +62,12 @@ def _wide(element: IntegerType, random: np.random.Generator) -> int:
 
 def compare(
     graph: Graph, folder: Path, *, io_type: str = "io_parallel", flow: str = "vitis", count: int = 1100, seed: int = 1,
-    optimisation: str = "-O0", inputs: dict[str, np.ndarray] | None = None,
+    optimisation: str = "-O0", inputs: dict[str, np.ndarray] | None = None, strategy: str = "latency",
+    target: Target | None = None,
 ) -> HlsComparison:  # fmt: skip
     """Plan, compile and run the graph, and compare it with the interpreter."""
-    target = Target()
-    made = plan(graph, target, io_type) if io_type != "io_parallel" else make_plan("hls4ml", graph, target)
+    target = target or Target()
+    made = plan(graph, target, io_type, strategy=strategy, flows=[flow])
     assert [why_unsupported(node, graph, target) for node in graph.nodes] == [None] * len(graph.nodes)
     made.write(folder)
     library = compile_csim(

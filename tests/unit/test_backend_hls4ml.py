@@ -17,7 +17,7 @@ from toolchain.backends.base import make_plan
 from toolchain.backends.hls4ml import DEFAULT_PART, plan
 from toolchain.backends.hls4ml.lower import Options, lower
 from toolchain.backends.hls4ml.lowering import MAXIMUM_STREAM_READERS
-from toolchain.backends.hls4ml.words import ap_fixed, exact_in_double, precision, saturation_mode
+from toolchain.backends.hls4ml.words import exact_in_double, fixed_word, precision, saturation_mode
 from toolchain.build.tools.hls4ml import Port, _from_words, _to_words
 from toolchain.errors import BoardError, InputError, UnsupportedModel, UsageError
 from toolchain.ir import (
@@ -103,7 +103,8 @@ def test_a_plan_holds_both_projects_and_the_facts() -> None:
     made = plan(network(), Target(find_device("xc7z020clg400-1"), clock_mhz=160.0))
     assert (made.name, made.top) == ("hls4ml", "evil_name_top")
     assert set(made.facts) == {
-        "top", "io_type", "part", "part_is_default", "clock_period_ns", "flows", "inputs", "outputs", "layers",
+        "top", "io_type", "strategy", "reuse_factors", "part", "part_is_default", "clock_period_ns", "flows", "csim",
+        "fewest_bits", "untraced", "inputs", "outputs", "layers",
     }  # fmt: skip
     assert made.facts["flows"] == ["vitis", "vivado"]
     assert made.facts["inputs"] == [
@@ -191,7 +192,7 @@ def test_types_in_the_words_of_hls() -> None:
     element = IntegerType(False, 6, 8)
     assert precision(element) == "ufixed<6,-2>"
     assert precision(element, "RND_CONV", "SAT") == "ufixed<6,-2,RND_CONV,SAT>"
-    assert ap_fixed(IntegerType(True, 6, -2)) == "ap_fixed<6,8,AP_TRN,AP_WRAP>"
+    assert fixed_word(IntegerType(True, 6, -2)) == "bitwright::fixed<6, 8>"
     assert saturation_mode(IntegerType(True, 4, 0, -7, 7), Overflow.SATURATE) == "SAT_SYM"
     assert saturation_mode(IntegerType(True, 4, 0, -7, 6), Overflow.SATURATE) is None
     assert saturation_mode(IntegerType(True, 1, 0, 0, 0), Overflow.SATURATE) is None

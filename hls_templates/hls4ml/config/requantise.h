@@ -1,14 +1,13 @@
 struct config$index {
     static const unsigned n_in = $n_in;
-    static const bool up = $up;
-    static const bool clamped = $clamped;
-    static const bool zeroed = $zeroed;
+    static const int shift = $shift;
+    static const bitwright::rounding rounding = bitwright::rounding::$rounding;
+    static const bitwright::overflow overflow = bitwright::overflow::$overflow;
+    static const int width = $width;
+    static const bool is_signed = $is_signed;
+    static const bool full_range = $full_range;
     static const long long lowest = ${lowest}LL;
     static const long long highest = ${highest}LL;
-    typedef $exact_t exact_t;
-    typedef $floor_t floor_t;
-    typedef $nonnegative_t nonnegative_t;
-    typedef $negative_t negative_t;
-    typedef $fitted_t fitted_t;
+    typedef $integer_t integer_t;
     typedef bitwright::requantise<config$index> element;
 };

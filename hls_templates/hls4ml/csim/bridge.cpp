@@ -4,10 +4,17 @@
 // A value travels as the words of its two's complement or unsigned representation: ceil(width / 64) words, lowest first,
 // bits above the width zero. A sample is the words of all ports in order, elements in row-major order.
 //
-// BITWRIGHT_TOP: the top function. BITWRIGHT_HEADER: the project's header that declares it, with hls4ml's emulation
-// types `inputs_t` and `outputs_t` (tuples of the ports) and the function `<top>_emulator` that takes them.
+// BITWRIGHT_TOP: the top function. BITWRIGHT_HEADER: the project's header that declares it. That one, or BITWRIGHT_PORTS where
+// it is given, has the emulation types `inputs_t` and `outputs_t` (tuples of the ports) and the function `<top>_emulator` that
+// takes them.
 
 #include BITWRIGHT_HEADER // "firmware/<top>.h"
+
+#include "nnet_utils/bitwright_platform.h"
+
+#ifdef BITWRIGHT_PORTS
+#include BITWRIGHT_PORTS
+#endif
 
 #include <array>
 #include <cstddef>
@@ -33,18 +40,16 @@ std::string weights_folder = "weights";
 constexpr int word_bits = 64;
 
 template <class value_T> void read_value(value_T &value, const std::uint64_t *&words) {
-    for (int low = 0; low < value_T::width; low += word_bits) {
-        const int high = low + word_bits < value_T::width ? low + word_bits - 1 : value_T::width - 1;
-        value.range(high, low) = ap_uint<word_bits>(*words++);
-    }
+    bitwright::natural<value_T::width> bits = 0;
+    for (int low = 0; low < value_T::width; low += word_bits)
+        bits |= bitwright::natural<value_T::width>(bitwright::natural<word_bits>(*words++)) << low;
+    bitwright::set_integer(value, bits);
 }
 
 template <class value_T> void write_value(const value_T &value, std::uint64_t *&words) {
-    const ap_uint<value_T::width> bits = value.range(value_T::width - 1, 0);
-    for (int low = 0; low < value_T::width; low += word_bits) {
-        const int high = low + word_bits < value_T::width ? low + word_bits - 1 : value_T::width - 1;
-        *words++ = ap_uint<word_bits>(bits.range(high, low)).to_uint64();
-    }
+    const bitwright::natural<value_T::width> bits = bitwright::integer_of(value);
+    for (int low = 0; low < value_T::width; low += word_bits)
+        *words++ = bitwright::natural<word_bits>(bits >> low).to_uint64();
 }
 
 template <class value_T, std::size_t SIZE>
@@ -53,7 +58,7 @@ void read_port(std::array<value_T, SIZE> &port, std::size_t, const std::uint64_t
         read_value(value, words);
 }
 
-template <class packet_T> void read_port(hls::stream<packet_T> &port, std::size_t elements, const std::uint64_t *&words) {
+template <class packet_T> void read_port(bitwright::stream<packet_T> &port, std::size_t elements, const std::uint64_t *&words) {
     for (std::size_t done = 0; done < elements; done += packet_T::size) {
         packet_T packet;
         for (unsigned i = 0; i < packet_T::size; i++)
@@ -68,7 +73,7 @@ void write_port(std::array<value_T, SIZE> &port, std::size_t, std::uint64_t *&wo
         write_value(value, words);
 }
 
-template <class packet_T> void write_port(hls::stream<packet_T> &port, std::size_t elements, std::uint64_t *&words) {
+template <class packet_T> void write_port(bitwright::stream<packet_T> &port, std::size_t elements, std::uint64_t *&words) {
     for (std::size_t done = 0; done < elements; done += packet_T::size) {
         const packet_T packet = port.read();
         for (unsigned i = 0; i < packet_T::size; i++)
@@ -79,8 +84,8 @@ template <class packet_T> void write_port(hls::stream<packet_T> &port, std::size
 // What a network does not read of an input must not stay for the next sample. Arrays hold nothing back.
 template <class value_T, std::size_t SIZE> void drain(std::array<value_T, SIZE> &) {}
 
-template <class packet_T> void drain(hls::stream<packet_T> &port) {
-    while (!port.empty())
+template <class packet_T> void drain(bitwright::stream<packet_T> &port) {
+    while (bitwright::holds_packets(port))
         port.read();
 }
 

@@ -5,7 +5,8 @@ The hls4ml model is built from the integer graph itself, not from the framework'
 same exact path and every precision is set. Softmax and the like stay on the host.
 """
 
-from toolchain.backends.hls4ml.plan import DEFAULT_PART, FLOWS, plan
+from toolchain.backends.hls4ml.flows import DEFAULT_FLOWS, DEFAULT_PART, FLOWS
+from toolchain.backends.hls4ml.plan import plan
 from toolchain.backends.hls4ml.support import why_unsupported
 
-__all__ = ["DEFAULT_PART", "FLOWS", "plan", "why_unsupported"]
+__all__ = ["DEFAULT_FLOWS", "DEFAULT_PART", "FLOWS", "plan", "why_unsupported"]

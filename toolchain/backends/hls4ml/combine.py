@@ -25,6 +25,8 @@ def _(lowering: Lowering, node: Node, operation: Multiply) -> None:
 
 
 def _combine(lowering: Lowering, node: Node, element: str) -> None:
+    if lowering.append_own(node):
+        return
     a, b = lowering.graph.input_types(node)
     y = lowering.type(node)
     strides = [_strides(x.shape, y.shape) for x in (a, b)]

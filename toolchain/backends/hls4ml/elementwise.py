@@ -14,7 +14,6 @@ import numpy as np
 from toolchain.backends.hls4ml.lowering import Lowering, lowers
 from toolchain.backends.hls4ml.words import (
     QUANTISATION,
-    ap_fixed,
     precision,
     saturation_mode,
     signed_spanning,
@@ -26,18 +25,10 @@ from toolchain.ir import (
     Node,
     Relu,
     Requantise,
-    Rounding,
     Scale,
     Threshold,
     TopK,
 )
-
-#: How x >= 0 and x < 0 are rounded where one ap_fixed mode does not do it; '' is upwards.
-_TWO_SIDED: dict[Rounding, tuple[str, str]] = {
-    Rounding.CEILING: ("", "TRN_ZERO"),
-    Rounding.AWAY: ("", "TRN"),
-    Rounding.HALF_DPU: ("RND_CONV", "RND"),
-}
 
 
 def reachable_thresholds(threshold: Threshold, x: IntegerType) -> np.ndarray:
@@ -62,7 +53,7 @@ def _(lowering: Lowering, node: Node, operation: Requantise) -> None:
         return
     # ap_fixed's own model stops at a bit beyond the word when more bits are dropped than there are.
     narrow = operation.shift(x.element) > x.element.width
-    if quantisation is None or overflow is None or overflow == "WRAP_SM" or narrow:
+    if lowering.options.only_extensions or quantisation is None or overflow is None or overflow == "WRAP_SM" or narrow:
         lowering.extend(node, "BitwrightRequantise", _requantise_parameters(operation, x.element))
         return
     lowering.append(node, "Activation", precision(operation.target, quantisation, overflow), {"activation": "linear"})
@@ -71,30 +62,26 @@ def _(lowering: Lowering, node: Node, operation: Requantise) -> None:
 def _requantise_parameters(operation: Requantise, x: IntegerType) -> dict[str, Any]:
     target = operation.target
     shift = operation.shift(x)
-    nonnegative, negative = _TWO_SIDED.get(operation.rounding) or (QUANTISATION[operation.rounding],) * 2
-    exact = signed_spanning(-x.magnitude - (2 << max(shift, 0)), x.magnitude + (2 << max(shift, 0)), x.fraction)
-    bound = ((x.magnitude >> shift) + 1 if shift > 0 else x.magnitude << -shift) + 1
-    rounded = signed_spanning(min(-bound, target.minimum), max(bound, target.maximum), target.fraction)
-    mode = saturation_mode(target, operation.overflow)
-    own = mode is None
+    # For x before and after the shift, for twice what is dropped, and for the bit above the result's word.
+    widest = max(x.magnitude << max(0, -shift), 2 << max(0, shift), 2 << target.width)
+    full = target.is_full_range
     return {
-        "up": not nonnegative,
-        "clamped": own and operation.overflow.value == "saturate",
-        "zeroed": own and operation.overflow.value == "saturate_zero",
-        "lowest": target.minimum if own else 0,
-        "highest": target.maximum if own else 0,
-        "exact_t": ap_fixed(exact),
-        "floor_t": ap_fixed(rounded),
-        "nonnegative_t": ap_fixed(rounded, nonnegative or "TRN"),
-        "negative_t": ap_fixed(rounded, negative),
-        "fitted_t": ap_fixed(target, "TRN", mode or "WRAP"),
+        "shift": shift,
+        "rounding": operation.rounding.value,
+        "overflow": operation.overflow.value,
+        "is_signed": target.signed,
+        "width": target.width,
+        "full_range": full,
+        "lowest": 0 if full else target.minimum,
+        "highest": 0 if full else target.maximum,
+        "integer_t": f"bitwright::integer<{signed_spanning(-widest, widest).width}>",
     }
 
 
 @lowers(Relu)
 def _(lowering: Lowering, node: Node, operation: Relu) -> None:
     (x,) = lowering.graph.input_types(node)
-    if operation == Relu():
+    if operation == Relu() and not lowering.options.only_extensions:
         lowering.append(node, "Activation", precision(lowering.type(node).element), {"activation": "relu"})
         return
     shift = operation.negative_slope_shift or 0
@@ -106,7 +93,7 @@ def _(lowering: Lowering, node: Node, operation: Relu) -> None:
         "leaky": operation.negative_slope_shift is not None,
         "bounded": bounded,
         "bound": bound if bounded else 0,
-        "integer_t": f"ap_int<{integer.width}>",
+        "integer_t": f"bitwright::integer<{integer.width}>",
     }
     lowering.extend(node, "BitwrightRelu", parameters)
 
@@ -122,7 +109,7 @@ def _(lowering: Lowering, node: Node, operation: Threshold) -> None:
         "n_thresholds": constants.shape[1],
         "per_channel": constants.shape[0] > 1,
         "offset": operation.offset,
-        "integer_t": f"ap_int<{integer.width}>",
+        "integer_t": f"bitwright::integer<{integer.width}>",
     }
     lowering.extend(node, "BitwrightThreshold", parameters, constants, x.element.fraction)
 
@@ -138,7 +125,7 @@ def _(lowering: Lowering, node: Node, operation: Lookup) -> None:
         "n_entries": table.shape[1],
         "per_channel": len(table) > 1,
         "first": x.element.minimum % (1 << bits),
-        "place_t": f"ap_uint<{bits}>",
+        "place_t": f"bitwright::natural<{bits}>",
     }
     lowering.extend(node, "BitwrightLookup", parameters, table, operation.fraction)
 
@@ -154,7 +141,9 @@ def _(lowering: Lowering, node: Node, operation: Scale) -> None:
 def _(lowering: Lowering, node: Node, operation: ArgMax) -> None:
     (x,) = lowering.graph.input_types(node)
     index_type = lowering.type(node).element
-    lowering.extend(node, "BitwrightArgMax", {"n_channels": x.channels, "index_t": f"ap_uint<{index_type.width}>"})
+    lowering.extend(
+        node, "BitwrightArgMax", {"n_channels": x.channels, "index_t": f"bitwright::natural<{index_type.width}>"}
+    )
 
 
 @lowers(TopK)

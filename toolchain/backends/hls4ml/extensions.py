@@ -15,6 +15,7 @@ from hls4ml.backends import get_backend
 from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
 from hls4ml.model.layers import Layer, register_layer
 
+from toolchain.backends.hls4ml.flows import FLOWS
 from toolchain.data_folders import HLS_TEMPLATES
 
 _SOURCES = HLS_TEMPLATES / "hls4ml"
@@ -168,13 +169,17 @@ def _cpp(value: Any) -> str:
 
 @cache
 def register() -> None:
-    """Make the layers known to hls4ml's Vivado and Vitis backends, once per process."""
+    """Make the layers known to hls4ml's backends, once per process."""
     for layer in EXTENSIONS:
         register_layer(layer.__name__, layer)
-    vivado = get_backend("Vivado")
-    # The Vitis flow runs the Vivado templates as well, but each backend copies its own extra sources.
-    vivado.register_template(_ExtensionConfig)
-    vivado.register_template(_ExtensionCall)
-    for backend in (vivado, get_backend("Vitis")):
-        for header in sorted(_SOURCES.glob("bitwright_*.h")):
-            backend.register_source(header.resolve())
+    for flow in FLOWS.values():
+        if not flow.platform:
+            continue
+        backend = get_backend(flow.backend)
+        # The flows of Vitis and VivadoAccelerator run Vivado's templates, but each backend copies its own extra sources.
+        if flow.backend not in ("Vitis", "VivadoAccelerator"):
+            backend.register_template(_ExtensionConfig)
+            backend.register_template(_ExtensionCall)
+        for folder in (_SOURCES, _SOURCES / "platform" / flow.platform):
+            for header in sorted(folder.glob("bitwright_*.h")):
+                backend.register_source(header.resolve())

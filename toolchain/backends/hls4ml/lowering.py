@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from toolchain.backends.hls4ml.own import Own, own_layer
 from toolchain.backends.hls4ml.words import precision, real_constants
 from toolchain.identifiers import identifiers
 from toolchain.ir import Graph, Input, IntegerType, Node, Operation, Reshape, TensorType
@@ -54,11 +55,19 @@ class Lowered:
 @dataclass(frozen=True)
 class Options:
     """io_type: 'io_parallel' or 'io_stream'. strategy: 'latency', 'resource' or 'distributed_arithmetic', for sums of
-    products. reuse_factors: by node, how often a multiplier is used for one result; 1 where none is given."""
+    products. reuse_factors: by node, how often a multiplier is used for one result; 1 where none is given. own_layers: 'exact',
+    'never' for the project's own layers only, or 'always' for hls4ml's also where they are known to be wrong (the table in
+    docs/hls4ml.md needs that). clones: how many readers a stream may have."""
 
     io_type: str = "io_parallel"
     strategy: str = "latency"
     reuse_factors: Mapping[str, int] = field(default_factory=dict)
+    own_layers: str = "exact"
+    clones: int = MAXIMUM_STREAM_READERS
+
+    @property
+    def only_extensions(self) -> bool:
+        return self.own_layers == "never"
 
     @property
     def stream(self) -> bool:
@@ -84,7 +93,7 @@ class Lowering:
                 LOWERINGS[type(node.operation)](self, node, node.operation)
         outputs = tuple((name, self._output(name, index)) for index, name in enumerate(self._left_by()))
         inputs = tuple((node.name, self._identifier[node.name]) for node in self.graph.inputs)
-        layers = _share_readers(self._layers) if self.options.stream else self._layers
+        layers = _share_readers(self._layers, self.options.clones) if self.options.stream else self._layers
         return Lowered(tuple(layers), inputs, outputs)
 
     def identifier(self, node: Node) -> str:
@@ -108,10 +117,43 @@ class Lowering:
         for node in nodes:
             self.tensor[node.name] = layer.identifier
 
+    def word(self, element: IntegerType) -> str:
+        """The type as hls4ml's configuration writes it.
+
+        Where hls4ml writes ac_fixed it takes a word of one bit to be one of two, with the binary point elsewhere: such a word
+        gets its second bit here.
+        """
+        if self.options.only_extensions and element.width == 1:
+            element = IntegerType(element.signed, 2, element.fraction)
+        return precision(element)
+
+    def extension(
+        self, identifier: str, kind: str, node: Node, sources: tuple[str, ...], result: TensorType,
+        parameters: dict[str, Any], *, partial: bool = False,
+    ) -> Layer:  # fmt: skip
+        """One of the project's own layers. parameters: values for its configuration struct."""
+        attributes = {"target_shape": result.shape, "parameters": parameters}
+        words = {"result": self.word(result.element)}
+        return Layer(identifier, kind, node.name, sources, result.shape, words, attributes, partial=partial)
+
     def append(self, node: Node, kind: str, result: str, attributes: dict[str, Any], **types: str) -> None:
         """Append a layer of hls4ml's own that does the node's work. result: precision of the result."""
         shape, words = self.type(node).shape, {"result": result, **types}
         self.add(Layer(self.identifier(node), kind, node.name, self.sources(node), shape, words, attributes), node)
+
+    def own(self, node: Node) -> Own | None:
+        """hls4ml's own layer for the node, if it is to be used."""
+        types = self.graph.input_types(node)
+        own = own_layer(node.operation, types, self.type(node), stream=self.options.stream)
+        usable = own is not None and (not own.fault or self.options.own_layers == "always")
+        return own if usable and not self.options.only_extensions else None
+
+    def append_own(self, node: Node, **types: str) -> bool:
+        """Append hls4ml's own layer for the node, if there is one that is exact. types: further precisions that it has."""
+        own = self.own(node)
+        if own is not None:
+            self.append(node, own.kind, precision(self.type(node).element), own.attributes, **types)
+        return own is not None
 
     def extend(
         self,
@@ -124,10 +166,10 @@ class Lowering:
         settings: dict[str, Any] | None = None,
     ) -> None:
         """Append one of the project's own layers that does the node's work. constants: integers at `fraction`."""
-        layer = extension(self.identifier(node), kind, node, self.sources(node), self.type(node), parameters)
+        layer = self.extension(self.identifier(node), kind, node, self.sources(node), self.type(node), parameters)
         if constants is not None:
             layer.attributes["constants_data"] = real_constants(constants, fraction)
-            layer.precision["constants"] = precision(
+            layer.precision["constants"] = self.word(
                 IntegerType.spanning(int(constants.min()), int(constants.max()), fraction)
             )
             parameters["n_constants"] = constants.size
@@ -137,7 +179,7 @@ class Lowering:
              parameters: dict[str, Any]) -> str:  # fmt: skip
         """Append one of the project's own layers on the way to the node's result, and return its identifier."""
         identifier = f"{self.identifier(node)}_{suffix}"
-        self.add(replace(extension(identifier, kind, node, source, result, parameters), partial=True))
+        self.add(self.extension(identifier, kind, node, source, result, parameters, partial=True))
         return identifier
 
     def _left_by(self) -> list[str]:
@@ -158,7 +200,7 @@ class Lowering:
         if not self.graph.consumers(name) and not isinstance(node.operation, Input | Reshape):
             return own
         identifier = f"output_{index}"
-        self.add(extension(identifier, "BitwrightCopy", node, (own,), self.type(node), {}))
+        self.add(self.extension(identifier, "BitwrightCopy", node, (own,), self.type(node), {}))
         return identifier
 
 
@@ -179,23 +221,15 @@ def lowers(*operations: type[Operation]) -> Callable[[_Function], _Function]:
     return register
 
 
-def extension(
-    identifier: str, kind: str, node: Node, sources: tuple[str, ...], result: TensorType, parameters: dict[str, Any]
-) -> Layer:
-    """One of the project's own layers. parameters: values for its configuration struct."""
-    attributes = {"target_shape": result.shape, "parameters": parameters}
-    return Layer(identifier, kind, node.name, sources, result.shape, {"result": precision(result.element)}, attributes)
-
-
-def _share_readers(layers: list[Layer]) -> list[Layer]:
-    """The same layers, with copies put in so that no stream has more readers than hls4ml clones it for."""
+def _share_readers(layers: list[Layer], clones: int) -> list[Layer]:
+    """The same layers, with copies put in so that no stream has more than `clones` readers."""
     made: list[Layer] = []
     pending = list(layers)
     while pending:
         layer = pending.pop(0)
         made.append(layer)
         readers = [(i, j) for i, r in enumerate(pending) for j, name in enumerate(r.inputs) if name == layer.identifier]
-        if len(readers) <= MAXIMUM_STREAM_READERS:
+        if len(readers) <= clones:
             continue
         copy = Layer(
             f"{layer.identifier}_more",
@@ -207,7 +241,7 @@ def _share_readers(layers: list[Layer]) -> list[Layer]:
             {"target_shape": layer.shape, "parameters": {}},
             partial=True,
         )
-        for i, j in readers[MAXIMUM_STREAM_READERS - 1 :]:
+        for i, j in readers[clones - 1 :]:
             inputs = list(pending[i].inputs)
             inputs[j] = copy.identifier
             pending[i] = replace(pending[i], inputs=tuple(inputs))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ldexp, prod
 
-from toolchain.backends.hls4ml.lowering import Lowering, extension, lowers
+from toolchain.backends.hls4ml.lowering import Lowering, lowers
 from toolchain.backends.hls4ml.words import precision
 from toolchain.ir import (
     Concatenate,
@@ -29,7 +29,7 @@ from toolchain.ir import (
 @lowers(Input)
 def _(lowering: Lowering, node: Node, operation: Input) -> None:
     x = lowering.type(node)
-    lowering.append(node, "InputLayer", precision(x.element), {"input_shape": list(x.shape)})
+    lowering.append(node, "InputLayer", lowering.word(x.element), {"input_shape": list(x.shape)})
 
 
 @lowers(Constant)
@@ -44,7 +44,8 @@ def _(lowering: Lowering, node: Node, operation: Reshape) -> None:
     (x,) = lowering.graph.input_types(node)
     readers = lowering.graph.consumers(node.name)
     flattened = len(operation.shape) == 1 and readers and all(isinstance(r.operation, Dense) for r in readers)
-    if lowering.options.stream and (not flattened or lowering.leaves(node) or len(readers) > 1):
+    packed = lowering.options.stream and (not flattened or lowering.leaves(node) or len(readers) > 1)
+    if packed or lowering.options.only_extensions:
         lowering.extend(node, "BitwrightCopy", {})
     else:
         lowering.append(node, "Reshape", precision(x.element), {"target_shape": list(operation.shape)})
@@ -93,7 +94,9 @@ def _grows(lowering: Lowering, node: Node) -> bool:
 
 
 def _move(lowering: Lowering, node: Node, axes: list[Axis], *, fill: float = 0.0, gaps: bool = False) -> None:
-    """One layer of the project's own for all of these."""
+    """One layer of the project's own for all of these, where hls4ml's does not do it."""
+    if lowering.append_own(node):
+        return
     (x,), y = lowering.graph.input_types(node), lowering.type(node)
     strides = [prod(x.shape[axis + 1 :]) for axis in range(len(x.shape))]
     whole_tensor = axes[-1].source != len(axes) - 1
@@ -144,6 +147,8 @@ def _(lowering: Lowering, node: Node, operation: Concatenate) -> None:
     if len(types) == 1:
         lowering.extend(node, "BitwrightCopy", {})
         return
+    if lowering.append_own(node):
+        return
     # Two operands at a time; the first ones already at the result's binary point.
     element: IntegerType = lowering.type(node).element
     joined, shape = sources[0], types[0].shape
@@ -163,4 +168,6 @@ def _(lowering: Lowering, node: Node, operation: Concatenate) -> None:
             joined = lowering.part(node, f"join_{index}", "BitwrightJoin", (joined, source), result, parameters)
         else:
             identifier = lowering.identifier(node)
-            lowering.add(extension(identifier, "BitwrightJoin", node, (joined, source), result, parameters), node)
+            lowering.add(
+                lowering.extension(identifier, "BitwrightJoin", node, (joined, source), result, parameters), node
+            )

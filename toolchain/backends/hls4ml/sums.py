@@ -10,7 +10,7 @@ import numpy as np
 
 from toolchain.backends.hls4ml.lowering import Layer, Lowering, lowers
 from toolchain.backends.hls4ml.windows import window_parameters
-from toolchain.backends.hls4ml.words import ap_fixed, precision, real_constants, signed_spanning
+from toolchain.backends.hls4ml.words import fixed_word, precision, real_constants, signed_spanning
 from toolchain.ir import AddBias, Conv, Dense, Graph, IntegerType, Node, TensorType
 
 #: hls4ml turns a Dense over rows into a convolution of one or two dimensions.
@@ -43,6 +43,9 @@ def _(lowering: Lowering, node: Node, operation: Dense) -> None:
         "weight_data": real_constants(operation.weights, operation.weight_fraction),
     }
     (source,) = lowering.sources(node)
+    if lowering.options.only_extensions:
+        _rows(lowering, node, operation)
+        return
     if len(x.shape) <= _MAXIMUM_DENSE_AXES:
         _with_bias(lowering, node, operation, "Dense", source, attributes)
         return
@@ -52,12 +55,30 @@ def _(lowering: Lowering, node: Node, operation: Dense) -> None:
     _with_bias(lowering, node, operation, "Dense", flat, attributes, rows=rows[0])
 
 
+def _rows(lowering: Lowering, node: Node, operation: Dense) -> None:
+    """A dense layer as a window of one element over rows of channels, which needs no layer of hls4ml's own."""
+    (x,) = lowering.graph.input_types(node)
+    rows, one = prod(x.shape[:-1]), (1,)
+    flat = TensorType((rows, x.channels), x.element)
+    parameters = window_parameters(flat, TensorType((rows, operation.weights.shape[1]), x.element), one, one, one)
+    parameters |= {
+        "accum_t": fixed_word(accumulator(operation, x.element, None)),
+        "group_inputs": x.channels,
+        "group_outputs": operation.weights.shape[1],
+    }
+    lowering.extend(node, "BitwrightConv", parameters, operation.weights, operation.weight_fraction)
+
+
 @lowers(Conv)
 def _(lowering: Lowering, node: Node, operation: Conv) -> None:
     (x,) = lowering.graph.input_types(node)
+    own = lowering.own(node)
+    if own is not None:
+        _with_bias(lowering, node, operation, own.kind, lowering.sources(node)[0], own.attributes)
+        return
     parameters = window_parameters(x, lowering.type(node), operation.window, operation.strides, operation.dilation)
     parameters |= {
-        "accum_t": ap_fixed(accumulator(operation, x.element, None)),
+        "accum_t": fixed_word(accumulator(operation, x.element, None)),
         "group_inputs": operation.weights.shape[-2],
         "group_outputs": operation.output_channels // operation.groups,
     }

@@ -8,7 +8,7 @@ import numpy as np
 from toolchain.backends.hls4ml.elementwise import reachable_thresholds
 from toolchain.backends.hls4ml.lower import LOWERED
 from toolchain.backends.hls4ml.sums import accumulator, folded_bias
-from toolchain.backends.hls4ml.words import exact_in_double, saturation_mode
+from toolchain.backends.hls4ml.words import exact_in_double
 from toolchain.ir import (
     AddBias,
     Constant,
@@ -73,7 +73,7 @@ def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
     elif isinstance(operation, Requantise):
         shift = operation.shift(x.element)
         widths.append(IntegerType(True, min(4096, max(x.element.width, abs(shift)) + 4)))
-        if saturation_mode(operation.target, operation.overflow) is None:
+        if not operation.target.is_full_range:
             numbers = (operation.target.minimum, operation.target.maximum)
     too_wide = next((t for t in widths if t.width > MAXIMUM_WIDTH or abs(t.fraction) > MAXIMUM_WIDTH), None)
     if too_wide:

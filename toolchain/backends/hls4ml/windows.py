@@ -11,15 +11,17 @@ from math import prod
 from typing import Any
 
 from toolchain.backends.hls4ml.lowering import Lowering, lowers
-from toolchain.backends.hls4ml.words import ap_fixed, signed_spanning
+from toolchain.backends.hls4ml.words import fixed_word, precision, signed_spanning
 from toolchain.ir import MaxPool, Node, SumPool, TensorType
 
 
 @lowers(MaxPool)
 def _(lowering: Lowering, node: Node, operation: MaxPool) -> None:
     (x,) = lowering.graph.input_types(node)
+    if lowering.append_own(node, accum=precision(x.element)):
+        return
     parameters = window_parameters(x, lowering.type(node), operation.window, operation.strides, operation.steps)
-    lowering.extend(node, "BitwrightPool", {**parameters, "kernel": "largest_of", "accum_t": ap_fixed(x.element)})
+    lowering.extend(node, "BitwrightPool", {**parameters, "kernel": "largest_of", "accum_t": fixed_word(x.element)})
 
 
 @lowers(SumPool)
@@ -29,7 +31,9 @@ def _(lowering: Lowering, node: Node, operation: SumPool) -> None:
     parameters = window_parameters(x, lowering.type(node), operation.window, operation.strides, ones)
     bound = x.element.magnitude * prod(operation.window)
     total = signed_spanning(-bound, bound, x.element.fraction)
-    lowering.extend(node, "BitwrightPool", {**parameters, "kernel": "total_of", "accum_t": ap_fixed(total)})
+    if lowering.append_own(node, accum=precision(total)):
+        return
+    lowering.extend(node, "BitwrightPool", {**parameters, "kernel": "total_of", "accum_t": fixed_word(total)})
 
 
 def window_parameters(

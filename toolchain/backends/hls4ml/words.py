@@ -27,10 +27,9 @@ def precision(element: IntegerType, quantisation: str = "", overflow: str = "") 
     return f"{'' if element.signed else 'u'}fixed<{element.width},{element.width - element.fraction}{modes}>"
 
 
-def ap_fixed(element: IntegerType, quantisation: str = "TRN", overflow: str = "WRAP") -> str:
-    """The type as C++ writes it."""
-    sign = "" if element.signed else "u"
-    return f"ap_{sign}fixed<{element.width},{element.width - element.fraction},AP_{quantisation},AP_{overflow}>"
+def fixed_word(element: IntegerType) -> str:
+    """The signed type as the extension layers write it, whatever the vendor calls it."""
+    return f"bitwright::fixed<{element.width}, {element.width - element.fraction}>"
 
 
 def signed_spanning(minimum: int, maximum: int, fraction: int = 0) -> IntegerType:

@@ -29,6 +29,16 @@ TOOL = Tool(
 #: Compiling at -O1 takes about a third longer than at -O0, and the result runs about seventeen times as fast.
 OPTIMISATION = "-O1"
 _WORD_BITS = 64
+#: Where the flows' headers lie below `firmware`; a project has some of them.
+_HEADERS = (
+    "",
+    "/nnet_utils",
+    "/ap_types",
+    "/ac_types",
+    "/ac_types/include",
+    "/ac_math/include",
+    "/ac_simutils/include",
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +60,11 @@ class Port:
         return -(-self.width // _WORD_BITS)
 
 
-def ports(described: Sequence[Mapping[str, Any]]) -> tuple[Port, ...]:
-    """The ports of the plan's facts `inputs` or `outputs`."""
-    return tuple(Port(str(p["node"]), tuple(p["shape"]), bool(p["signed"]), int(p["width"])) for p in described)
+def ports(described: Sequence[Mapping[str, Any]], fewest_bits: int = 1) -> tuple[Port, ...]:
+    """The ports of the plan's facts `inputs` or `outputs`, which are at least so wide in the flow."""
+    return tuple(
+        Port(str(p["node"]), tuple(p["shape"]), bool(p["signed"]), max(fewest_bits, int(p["width"]))) for p in described
+    )
 
 
 def compile_csim(
@@ -68,7 +80,7 @@ def compile_csim(
 ) -> SharedLibrary:
     """Compile one project of a plan that was written to `plan_folder` into the library `output`.
 
-    flow: 'vitis' or 'vivado'. The library reads the constants from `<plan_folder>/<flow>/firmware/weights` when it is
+    flow: one of the plan's. The library reads the constants from `<plan_folder>/<flow>/firmware/weights` when it is
     opened; it keeps no path. Raises ToolNotFound, BuildFailed.
     """
     top = str(facts["top"])
@@ -80,11 +92,13 @@ def compile_csim(
         "-DNDEBUG",
         "-include",
         "csim/weights.h",
-        f"-I{firmware}",
-        f"-I{firmware}/ap_types",
+        *(f"-I{firmware}{folder}" for folder in _HEADERS),
         f"-DBITWRIGHT_TOP={top}",
         f'-DBITWRIGHT_HEADER="{top}.h"',
     ]
+    if (plan_folder / flow / "csim_ports.h").is_file():
+        flags.append(f'-DBITWRIGHT_PORTS="{flow}/csim_ports.h"')
+        flags.append("-I.")
     sources = [f"{firmware}/{top}.cpp", "csim/bridge.cpp"]
     return build_shared_library(sources, output, cwd=plan_folder, log=log, flags=flags, jobs=jobs, timeout_s=timeout_s)
 
@@ -92,13 +106,13 @@ def compile_csim(
 class Csim:
     """An open library. `run` is not reentrant: the generated code keeps its constants in static memory."""
 
-    def __init__(self, library: ctypes.CDLL, facts: Mapping[str, Any]) -> None:
+    def __init__(self, library: ctypes.CDLL, facts: Mapping[str, Any], flow: str) -> None:
         self._library = library
-        self.inputs = ports(facts["inputs"])
-        self.outputs = ports(facts["outputs"])
-        self._layers = tuple(
-            (str(layer["node"]), str(layer["identifier"]), tuple(layer["shape"])) for layer in facts["layers"]
-        )
+        fewest_bits = int(facts["fewest_bits"][flow])
+        self.inputs = ports(facts["inputs"], fewest_bits)
+        self.outputs = ports(facts["outputs"], fewest_bits)
+        layers = () if flow in facts["untraced"] else facts["layers"]
+        self._layers = tuple((str(layer["node"]), str(layer["identifier"]), tuple(layer["shape"])) for layer in layers)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run a batch: integers of shape (batch, *shape) by input node; integers by output node.
@@ -122,7 +136,10 @@ class Csim:
         return {port.node: _from_words(port, words) for port, words in zip(self.outputs, columns, strict=True)}
 
     def trace(self, inputs: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-        """Run one sample; (node, real values) of every layer in order, as float64: exact up to 53 bits a value."""
+        """Run one sample; (node, real values) of every layer in order, as float64: exact up to 53 bits a value.
+
+        Nothing for a flow whose layers are not traced.
+        """
         results = [np.zeros(shape, dtype=np.float64) for _, _, shape in self._layers]
         names = (ctypes.c_char_p * len(results))(*(identifier.encode() for _, identifier, _ in self._layers))
         pointers = (ctypes.c_void_p * len(results))(*(array.ctypes.data for array in results))
@@ -144,7 +161,12 @@ def open_csim(library: Path, plan_folder: Path, facts: Mapping[str, Any], flow: 
 
     weights = (plan_folder / flow / "firmware" / "weights").resolve()
     # The generated code ends the whole process when one of its files is not there.
-    missing = [header.stem for header in weights.glob("*.h") if not header.with_suffix(".txt").is_file()]
+    # (Quartus's projects have them compiled in.)
+    missing = [
+        header.stem
+        for header in weights.glob("*.h")
+        if not header.with_suffix(".txt").is_file() and "__SYNTHESIS__" in header.read_text()
+    ]
     if missing:
         raise InputError(f"{weights}: constants {sorted(missing)} of the HLS project are missing; build it again")
     try:
@@ -155,7 +177,7 @@ def open_csim(library: Path, plan_folder: Path, facts: Mapping[str, Any], flow: 
         for name in ("bitwright_run", "bitwright_set_weights_folder", "bitwright_trace_begin", "bitwright_trace_end"):
             getattr(loaded, name).restype = None
         loaded.bitwright_set_weights_folder(ctypes.c_char_p(str(weights).encode()))
-        yield Csim(loaded, facts)
+        yield Csim(loaded, facts, flow)
     finally:
         _ctypes.dlclose(loaded._handle)
 
