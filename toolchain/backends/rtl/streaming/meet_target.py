@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from toolchain.backends.rtl.streaming.area import ERROR, FAMILIES, Area, instance_area
-from toolchain.backends.rtl.streaming.area.stages import StageAreas
+from toolchain.backends.rtl.streaming.area.stages import StageAreas, windows_before
 from toolchain.backends.rtl.streaming.instance import Instance, number
-from toolchain.backends.rtl.streaming.kernels._windows import window_instances
 from toolchain.backends.rtl.streaming.kernels.dense import matrix_timing
 from toolchain.backends.rtl.streaming.network import Library, Network, draw, lay_out
 from toolchain.backends.rtl.streaming.schedule import Deadlock
@@ -173,7 +172,7 @@ class _TimingOnly(Library):
         return found
 
     def _matrix(self, stage: Stage, folding: StageFolding) -> tuple[Instance, ...]:
-        windows = window_instances(stage, folding.simd) if hasattr(stage.operation, "window") else ()
+        windows = windows_before(stage, folding.simd)
         inputs, outputs = matrix_shape(stage)
         beats, groups = inputs // folding.simd, outputs // folding.pe
         matrix = Instance(

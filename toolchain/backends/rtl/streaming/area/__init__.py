@@ -28,7 +28,7 @@ ERROR = 0.15
 #: Files of this package with the models of some modules of the library.
 _GROUPS = ("queues", "matrix", "elements", "windows", "branches", "indices")
 
-_COEFFICIENTS = Path(__file__).parent / "coefficients.json"
+COEFFICIENTS = Path(__file__).parent / "coefficients.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Area:
 @cache
 def coefficients() -> Mapping[str, Mapping[str, Mapping[str, float]]]:
     """family -> 'lut' or 'ff' -> term -> what one costs."""
-    found: dict[str, dict[str, dict[str, float]]] = json.loads(_COEFFICIENTS.read_text())
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(COEFFICIENTS.read_text())
     return found
 
 

@@ -14,11 +14,11 @@ from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters
 from toolchain.backends.rtl.streaming.area.queues import converter, skid_buffer, stream_fifo, stream_fork
 from toolchain.backends.rtl.streaming.instance import Instance
 from toolchain.backends.rtl.streaming.kernels import kernels
-from toolchain.backends.rtl.streaming.kernels._windows import window_instances
+from toolchain.backends.rtl.streaming.kernels._windows import parallel_window_instances, window_instances
 from toolchain.backends.rtl.streaming.network import Library
 from toolchain.ir import IntegerType
 from toolchain.ir.products import WeightedSums
-from toolchain.passes.folding_model import StageFolding, is_matrix, matrix_shape
+from toolchain.passes.folding_model import StageFolding, is_matrix, matrix_shape, slides
 from toolchain.passes.group_stages import Stage
 
 #: Weights up to which the content of a layer's memory is looked at for every folding.
@@ -65,7 +65,7 @@ class StageAreas:
         if is_matrix(stage) and isinstance(operation, WeightedSums) and operation.weights.size > _KNOWN_WEIGHTS:
             key = (stage.name, option.simd)
             if key not in self._windows:
-                self._windows[key] = window_instances(stage, option.simd) if hasattr(operation, "window") else ()
+                self._windows[key] = windows_before(stage, option.simd)
             for instance in self._windows[key]:
                 total += instance_area(instance, self._family)
             values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._dsp_width}
@@ -83,6 +83,13 @@ class StageAreas:
             depth = max(2, min(_GUESSED_BEATS, tensor.channels // option.simd))
             bill.add(stream_fifo(option.simd * tensor.element.width, depth, self._family))
         return price(bill, self._family)
+
+
+def windows_before(stage: Stage, simd: int) -> tuple[Instance, ...]:
+    """What stands before the matrix of a convolution; nothing before that of a dense layer."""
+    if not slides(stage):
+        return ()
+    return parallel_window_instances(stage) if simd > stage.input_type.channels else window_instances(stage, simd)
 
 
 def matrix_parameters(stage: Stage, option: StageFolding) -> dict[str, int]:

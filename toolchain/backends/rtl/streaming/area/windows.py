@@ -34,6 +34,33 @@ def sliding_window(p: Parameters) -> Bill:
     return bill
 
 
+def parallel_window(p: Parameters) -> Bill:
+    pixel, height, width = p["CHANNELS"] * p["ELEMENT_WIDTH"], p["KERNEL_HEIGHT"], p["KERNEL_WIDTH"]
+    rows_over, pixels_over = (height - 1) * p["DILATION_HEIGHT"], (width - 1) * p["DILATION_WIDTH"]
+    lag, kept = p["DILATION_HEIGHT"] * p["WIDTH"], (height - 1) * pixel
+    bill = Bill()
+    bill.luts("parallel", 1)
+    for count, first, stride in (
+        (p["WIDTH"], pixels_over, p["STRIDE_WIDTH"]),
+        (p["HEIGHT"], rows_over, p["STRIDE_HEIGHT"]),
+    ):
+        bill.add(wrap_counter(count))
+        if first or (stride > 1 and count > 1):
+            bill.luts("parallel.stride_bits", max(first, stride).bit_length())
+            bill.ffs("parallel.control", max(first, stride).bit_length() + 1)
+    bill.ffs("parallel.control", 5)
+    bill.ffs("parallel.pixels", 2 * pixel + (pixels_over + 1) * height * pixel)
+    if height > 1 and lag < 4:
+        bill.ffs("parallel.pixels", lag * kept)
+    elif height > 1:
+        bill.add(random_access(lag, kept, p.family))
+        bill.luts("counter.wide_bits", bits_for(lag))
+        bill.ffs("parallel.control", 3 * bits_for(lag))
+        bill.ffs("parallel.pixels", kept)
+    bill.add(result_queue(height * width * pixel, p["SLOTS"], p.family))
+    return bill
+
+
 def window_reduce(p: Parameters) -> Bill:
     lanes, taps, beats, width = p["PE"], p["TAPS"], p["CHANNELS"] // p["PE"], p["INPUT_WIDTH"]
     growth = bits_for(taps) if taps > 1 else 0
@@ -119,6 +146,7 @@ def insert_zeros(p: Parameters) -> Bill:
 
 MODULES = {
     "sliding_window": sliding_window,
+    "parallel_window": parallel_window,
     "window_reduce": window_reduce,
     "pad": pad,
     "upsample": upsample,
