@@ -107,7 +107,7 @@ def _input_options(command: Any) -> Any:
     type=click.Choice(["rtl", "hls4ml", "finn"]),
     default="rtl",
     show_default=True,
-    help="rtl: the project's own streaming SystemVerilog. hls4ml: HLS C++.",
+    help="rtl: the project's own streaming SystemVerilog. hls4ml: HLS C++. finn: FINN's dataflow RTL.",
 )
 @click.option(
     "--until",

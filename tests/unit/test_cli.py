@@ -67,7 +67,6 @@ def test_start_up_imports_no_heavy_package() -> None:
             2,
             "give --board or --part, not both",
         ),
-        (["build", "digits", "--out", "o", "--backend", "finn"], 2, "backend 'finn' is not available in this release"),
         (["build", "digits", "--out", "o", "--until", "bitstream"], 2, "stage bitstream needs a --board"),
         (["build", "digits", "--out", "o", "--until", "netlist", "--part", "xc7z020clg400-1"], 2, "of family xc7"),
         (

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from toolchain.backends.rtl.streaming.kernels._windows import image_size, pair, too_many_axes
 from toolchain.ir import Conv, Dense, IntegerType, Pad, Threshold
 from toolchain.passes.choose_folding import StageFolding
-from toolchain.passes.folding_model import is_depthwise, is_matrix, positions, slides
+from toolchain.passes.folding_model import divisors, is_depthwise, is_matrix, positions, slides
 from toolchain.passes.group_stages import Stage
 
 #: FINN computes on float32 arrays, which hold every integer up to this magnitude.
@@ -88,7 +89,7 @@ def why_own_kernel(stage: Stage, part: str) -> str | None:
     if is_depthwise(operation):
         return "FINN has depthwise convolution in RTL only for Versal"
     if is_matrix(stage):
-        return too_many_axes(stage) or _why_no_matrix(stage, part)
+        return too_many_axes(stage) or _why_no_matrix(stage, part) or _why_no_window(stage)
     return _ONLY_HLS.get(operation.kind, f"FINN has no RTL for operation {operation.kind!r}")
 
 
@@ -111,6 +112,45 @@ def _why_no_pad(stage: Stage, operation: Pad) -> str | None:
     if len(stage.input_type.shape) == 2:
         return "FINN's padding is built for images here"
     return None
+
+
+def _why_no_window(stage: Stage) -> str | None:
+    """FINN's window steps through its buffer by offsets that must not pass the buffer's end."""
+    if not slides(stage):
+        return None
+    operation = stage.operation
+    assert isinstance(operation, Conv)
+    height, width = image_size(stage.input_type)
+    (k_h, k_w), (s_h, s_w) = pair(operation.window), pair(operation.strides)
+    d_h, d_w = pair(operation.dilation)
+    span = (k_w - 1) * d_w + 1
+    if s_h > height or s_w > width:
+        return f"its strides ({s_h}, {s_w}) pass the image of {height} rows and {width} columns, which FINN's window refuses"
+    columns = (width - span) // s_w + 1
+    left = width % (span + (columns - 1) * s_w)
+    for fold in divisors(stage.input_type.channels):
+        least = ((k_h - 1) * d_h * width + (k_w - 1) * d_w + 1) * fold
+        numbers = {
+            "channels": fold, "size": (height, width), "kernel": (k_h, k_w), "stride": (s_h, s_w), "dilation": (d_h, d_w),
+        }  # fmt: skip
+        room = least + 1 if k_h == k_w == 1 else buffer_beats(numbers, 1)
+        steps = (
+            -least + s_w * fold + 1,
+            -least + (left + span) * fold + (s_h - 1) * width * fold + 1,
+        )
+        if any(abs(step) > room for step in steps):
+            return f"its strides ({s_h}, {s_w}) pass the buffer of FINN's window"
+    return None
+
+
+def buffer_beats(numbers: Mapping[str, Any], simd: int) -> int:
+    """Beats that FINN's window keeps, by the numbers of its layer."""
+    fold = int(numbers["channels"]) // simd
+    (_, width), (k_h, k_w) = numbers["size"], numbers["kernel"]
+    (s_h, s_w), (d_h, d_w) = numbers["stride"], numbers["dilation"]
+    least = ((k_h - 1) * d_h * width + (k_w - 1) * d_w + 1) * fold
+    spare = max(0, (s_w - 1) - k_h * k_w) + max(0, (s_h - 1) * width - k_h * k_w)
+    return int(least + spare * fold)
 
 
 def _why_no_matrix(stage: Stage, part: str) -> str | None:

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from toolchain.backends.finn.layers import Layer
+from toolchain.backends.finn.layers import Layer, buffer_beats
 from toolchain.backends.rtl.streaming.timing import (
     BufferTiming,
     NarrowTiming,
@@ -92,7 +92,7 @@ def _window_timing(layer: Layer) -> StepTiming:
     per_window = k_h * k_w * fold
     following = np.concatenate([first[per_window:], np.full(per_window, first[-1])])
     total = height * width * fold
-    room = buffer_beats(layer)
+    room = buffer_beats(numbers, layer.inputs)
     taken, given, takes, gives = 0, 0, [], []
     while given < len(wanted) or taken < total:
         reads = taken < total and (
@@ -104,17 +104,6 @@ def _window_timing(layer: Layer) -> StepTiming:
         taken, given = taken + int(reads), given + int(fetches)
         assert reads or fetches
     return pattern_timing(np.array(takes), np.array(gives), Queue(2, 1))
-
-
-def buffer_beats(layer: Layer) -> int:
-    """Beats that FINN's window keeps."""
-    numbers = layer.numbers
-    fold = int(numbers["channels"]) // layer.inputs
-    (_, width), (k_h, k_w) = numbers["size"], numbers["kernel"]
-    (s_h, s_w), (d_h, d_w) = numbers["stride"], numbers["dilation"]
-    least = ((k_h - 1) * d_h * width + (k_w - 1) * d_w + 1) * fold
-    spare = max(0, (s_w - 1) - k_h * k_w) + max(0, (s_h - 1) * width - k_h * k_w)
-    return int(least + spare * fold)
 
 
 def _pad_timing(layer: Layer) -> StepTiming:

@@ -177,10 +177,11 @@ def hardware_model(model: Any, layers: Sequence[Mapping[str, Any]], part: str) -
     # Thresholds first: a matrix with thresholds in it has no RTL.
     for step in (
         InferShapes(), InferDataTypes(), InferThresholdingLayer(), InferConvInpGen(), InferQuantizedMatrixVectorActivation(),
-        InferShapes(), InferDataTypes(), InferDataLayouts(), MinimizeAccumulatorWidth(), InferDataTypes(), RoundAndClipThresholds(),
-        InferDataTypes(),
+        InferShapes(), InferDataTypes(), InferDataLayouts(), MinimizeAccumulatorWidth(), InferDataTypes(),
     ):  # fmt: skip
         model = model.transform(step)
+    widen_accumulators(model)
+    model = model.transform(InferDataTypes()).transform(RoundAndClipThresholds()).transform(InferDataTypes())
     for node in model.graph.node:
         operator = getCustomOp(node)
         operator.set_nodeattr("preferred_impl_style", "rtl")
@@ -203,6 +204,23 @@ def hardware_model(model: Any, layers: Sequence[Mapping[str, Any]], part: str) -
     if wrong or len(by_output) != len(layers):
         sys.exit("FINN made other nodes than its RTL has: " + "; ".join(wrong or sorted(by_output)))
     return model
+
+
+def widen_accumulators(model: Any) -> None:
+    """Sums of few small weights can be narrower than a product of any two words, which FINN's RTL refuses."""
+    from qonnx.core.datatype import DataType
+    from qonnx.custom_op.registry import getCustomOp
+
+    for node in model.graph.node:
+        if node.op_type != "MVAU":
+            continue
+        operator = getCustomOp(node)
+        source = operator.get_input_datatype(0)
+        least = operator.get_input_datatype(1).bitwidth() + source.bitwidth() - int(source.signed())
+        if operator.get_output_datatype().bitwidth() < least:
+            for attribute in ("accDataType", "outputDataType"):
+                operator.set_nodeattr(attribute, f"INT{least}")
+            model.set_tensor_datatype(node.output[0], DataType[f"INT{least}"])
 
 
 def with_rtl(model: Any, part: str, clock_period_ns: float) -> Any:

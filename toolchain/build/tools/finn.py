@@ -10,7 +10,7 @@ from pathlib import Path
 
 from toolchain.build.runner import Completed, run
 from toolchain.build.tool import Tool, python_package
-from toolchain.errors import InputError
+from toolchain.errors import BuildFailed, InputError
 
 TOOL = Tool(
     name="FINN (finn-plus)",
@@ -46,5 +46,9 @@ def run_worker(folder: Path, *, log: Path, timeout_s: float = 1800) -> Completed
 
 
 def nodes_of(folder: Path) -> list[dict[str, object]]:
-    """The nodes that the worker made, from its nodes.json."""
-    return list(json.loads((folder / "nodes.json").read_text())["nodes"])
+    """The nodes that the worker made, from its nodes.json. Raises BuildFailed."""
+    path = folder / "nodes.json"
+    try:
+        return list(json.loads(path.read_text())["nodes"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BuildFailed(f"{path}: FINN's worker left no result that can be read ({error}); build again") from None
