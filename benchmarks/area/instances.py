@@ -274,6 +274,12 @@ def _fifo(random: np.random.Generator, name: str) -> Iterator[Sample]:
     yield Sample(buffers.fifo(element, lanes_, 8, depth), (lanes_ * element.width,))
 
 
+def _small_fifo(random: np.random.Generator, name: str) -> Iterator[Sample]:
+    """As result queues have them."""
+    lanes_, element = int(random.choice([1, 2, 4, 8])), IntegerType(False, int(random.integers(2, 12)))
+    yield Sample(buffers.fifo(element, lanes_, 8, int(random.integers(3, 10))), (lanes_ * element.width,))
+
+
 def _fork(random: np.random.Generator, name: str) -> Iterator[Sample]:
     lanes_, element = int(random.choice([1, 2, 4, 8, 16])), IntegerType(False, int(random.integers(1, 12)))
     yield Sample(buffers.fork(element, lanes_, 8), (lanes_ * element.width,))
@@ -318,4 +324,5 @@ _DRAWS: tuple[Callable[[np.random.Generator, str], Iterator[Sample]], ...] = (
     _narrow_matrix, _narrow_matrix, _wide_matrix, _deep_matrix, _requantise, _relu, _add_bias, _scale, _threshold, _threshold,
     _lookup, _combine, _concatenate, _window, _window, _pool, _pad, _upsample, _insert_zeros, _slice, _argmax, _top_k, _fifo,
     _fork, _converter, _depthwise, _sign_matrix, _wide_matrix, _parallel_window,
+    _small_fifo,
 )  # fmt: skip

@@ -62,6 +62,31 @@ def build(model: Path, out: Path, *options: str) -> list[str]:
     return [*BITWRIGHT, "build", str(model), "--out", str(out), "--no-measure", "--bulk-vectors", "3000", *options]
 
 
+def test_targets_and_estimates(model: Path, tmp_path: Path) -> None:
+    """A latency and a budget reach the plan; what was estimated stands in the report beside what synthesis found."""
+    found = toolchain.build_hardware(
+        model,
+        out=tmp_path / "out",
+        part="LFE5U-25F-6BG381C",
+        clock_mhz=50.0,
+        latency_us=1.2,
+        budget={"LUT": 1500, "DSP": 0},
+        until="netlist",
+        skip_rungs=(2, 4, 5),
+        bulk_vectors=1000,
+        measure=False,
+    )
+    records = {(record["name"], record["kind"]): record for record in found.report["measurements"]}
+    assert records["latency_cycles", "simulated"]["value"] <= 60
+    for name in ("used_lut", "used_ff", "used_dsp", "used_block_ram"):
+        estimated, counted = (records[name, kind]["value"] for kind in ("estimated", "post_synthesis"))
+        assert abs(estimated - counted) <= 0.25 * counted
+    assert records["used_lut", "estimated"]["value"] <= 1500
+    assert records["used_lut", "estimated"]["tool"] == "bitwright"
+    assert records["used_dsp", "post_synthesis"]["value"] == 0
+    assert records["utilisation_lut", "estimated"]["value"] < 100
+
+
 def test_build_until_rtl_and_again(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     subprocess.run(build(model, out, "--until", "rtl"), check=True, cwd=tmp_path, capture_output=True)

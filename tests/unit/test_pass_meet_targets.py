@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Foldings for a rate, a latency and a budget: least cost, fastest that fits, and refusals that say what comes nearest."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from toolchain.backends.rtl.streaming import plan
+from toolchain.errors import BoardError, UsageError
+from toolchain.ir import (
+    AddBias,
+    ArgMax,
+    Dense,
+    Graph,
+    GraphBuilder,
+    Input,
+    IntegerType,
+    Overflow,
+    Relu,
+    Requantise,
+    Rounding,
+)
+from toolchain.passes.choose_folding import Folding, StageFolding, choose_folding
+from toolchain.passes.folding_model import cycles, options
+from toolchain.passes.group_stages import Stage, group_stages
+from toolchain.passes.meet_targets import Amounts, Targets, delay_cycles, meet_targets
+from toolchain.target import Device, Target, find_device
+
+ECP5 = find_device("LFE5U-85F-6BG381C")
+
+
+def network(*sizes: int, bits: int = 4) -> Graph:
+    random = np.random.default_rng(7)
+    builder = GraphBuilder("network")
+    tensor = builder.add(Input((sizes[0],), IntegerType(False, 4)), name="x")
+    most = (1 << (bits - 1)) - 1
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        weights = random.integers(-most, most + 1, (inputs, outputs))
+        tensor = builder.add(Dense(weights), tensor, name=f"fc{layer}", source=f"model/fc{layer}")
+        tensor = builder.add(AddBias(random.integers(-9, 9, outputs)), tensor, name=f"bias{layer}")
+        if layer < len(sizes) - 2:
+            tensor = builder.add(Relu(), tensor, name=f"relu{layer}")
+            target = IntegerType(False, 4, -3)
+            tensor = builder.add(Requantise(target, Rounding.HALF_UP, Overflow.SATURATE), tensor, name=f"act{layer}")
+    builder.output(builder.add(ArgMax(), tensor, name="argmax"))
+    return builder.build()
+
+
+class Plain:
+    """LUT: 10 a multiplier and 1 a lane; DSP: 1 a multiplier; converters are free. Latency: the delays of all stages."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._stages = group_stages(graph)
+
+    def stage(self, stage: Stage, option: StageFolding) -> Amounts:
+        matrix = isinstance(stage.operation, Dense)
+        products = option.simd * option.pe if matrix else 0
+        return (10.0 * products + option.simd + option.pe, 0.0, float(products), 0.0)
+
+    def converter(self, element: IntegerType, found: int, wanted: int) -> Amounts:
+        return (0.0, 0.0, 0.0, 0.0)
+
+    def latency_cycles(self, folding: Folding) -> int:
+        return sum(delay_cycles(stage, folding.stages[stage.name]) for stage in self._stages)
+
+    def beats(self) -> int:
+        return 100
+
+    def amounts(self, folding: Folding) -> Amounts:
+        parts = [self.stage(stage, folding.stages[stage.name]) for stage in self._stages]
+        return tuple(sum(column) for column in zip(*parts, strict=True))
+
+
+def every_folding(graph: Graph) -> list[Folding]:
+    stages = group_stages(graph)
+    choices = itertools.product(*(options(stage) for stage in stages))
+    return [Folding(1, {s.name: o for s, o in zip(stages, chosen, strict=True)}) for chosen in choices]
+
+
+def interval(graph: Graph, folding: Folding) -> int:
+    return max(cycles(stage, folding.stages[stage.name]) for stage in group_stages(graph))
+
+
+def fits(model: Plain, folding: Folding, budget: dict[str, float]) -> bool:
+    amounts = dict(zip(("LUT", "FF", "DSP", "block RAM"), model.amounts(folding), strict=True))
+    return all(amounts[name] <= limit for name, limit in budget.items())
+
+
+SMALL = [(6, 4, 3), (8, 6, 4)]
+
+
+@pytest.mark.parametrize("sizes", SMALL)
+@pytest.mark.parametrize(
+    "budget", [{"LUT": 60.0}, {"LUT": 140.0}, {"LUT": 400.0}, {"DSP": 6.0}, {"LUT": 300.0, "DSP": 9.0}]
+)
+def test_a_budget_alone_gives_the_fastest_that_fits(sizes: tuple[int, ...], budget: dict[str, float]) -> None:
+    graph = network(*sizes)
+    model = Plain(graph)
+    found = meet_targets(graph, Targets(budget=budget), model)
+    assert fits(model, found, budget)
+    assert interval(graph, found) == min(interval(graph, f) for f in every_folding(graph) if fits(model, f, budget))
+
+
+@pytest.mark.parametrize("sizes", SMALL)
+@pytest.mark.parametrize("limit", [30, 36, 48, 70])
+def test_a_latency_at_nearly_the_least_cost(sizes: tuple[int, ...], limit: int) -> None:
+    graph = network(*sizes)
+    model = Plain(graph)
+    found = meet_targets(graph, Targets(latency_cycles=limit), model)
+    assert model.latency_cycles(found) <= limit
+    # Without a budget what already is prompt enough stays as it is, at the least logic.
+    plain = choose_folding(graph, max(cycles(s, o) for s in group_stages(graph) for o in options(s)))
+    if model.latency_cycles(plain) <= limit:
+        assert found.stages == plain.stages
+        return
+    best = min(model.amounts(f)[0] for f in every_folding(graph) if model.latency_cycles(f) <= limit)
+    assert model.amounts(found)[0] <= 1.05 * best
+
+
+@pytest.mark.parametrize("sizes", SMALL)
+def test_all_targets_together(sizes: tuple[int, ...]) -> None:
+    graph = network(*sizes)
+    model = Plain(graph)
+    budget = {"LUT": 400.0, "DSP": 40.0}
+    found = meet_targets(graph, Targets(12, 40, budget), model)
+    assert interval(graph, found) <= 12
+    assert model.latency_cycles(found) <= 40
+    assert fits(model, found, budget)
+
+
+def test_a_budget_that_does_not_bind_changes_nothing() -> None:
+    graph = network(16, 12, 8)
+    assert meet_targets(graph, Targets(48, None, {"LUT": 1e6}), Plain(graph)) == choose_folding(graph, 48)
+
+
+def test_refusal_names_layer_amounts_and_the_nearest() -> None:
+    graph = network(8, 6, 4)
+    model = Plain(graph)
+    with pytest.raises(UsageError) as error:
+        meet_targets(graph, Targets(6, None, {"LUT": 90.0}, clock_mhz=50.0), model)
+    fast = [folding for folding in every_folding(graph) if interval(graph, folding) <= 6]
+    smallest = min(fast, key=lambda folding: model.amounts(folding)[0])
+    (layer,) = (stage for stage in group_stages(graph) if stage.name == "fc0")
+    assert str(error.value) == (
+        "fc0 (dense from model/fc0): the network does not reach 8,333,333 frames/s (6 cycles a frame at 50 MHz) within 90 LUT: the "
+        f"smallest folding found that does takes {model.amounts(smallest)[0]:.0f} LUT (estimated), "
+        f"{model.stage(layer, smallest.stages['fc0'])[0]:.0f} of the LUT in this layer. The fastest folding found within the budget "
+        "reaches 4,166,667 frames/s (12 cycles a frame at 50 MHz), which fc0 (dense from model/fc0) sets"
+    )
+
+
+def test_refusal_where_nothing_fits() -> None:
+    graph = network(8, 6, 4)
+    with pytest.raises(UsageError) as error:
+        meet_targets(graph, Targets(budget={"LUT": 20.0, "DSP": 1.0}), Plain(graph))
+    assert str(error.value) == (
+        "fc0 (dense from model/fc0): no folding of the network fits 20 LUT, 1 DSP: the smallest found takes 30 LUT, 2 DSP (estimated), "
+        "1 of the DSP in this layer. Raise the budget, or use a smaller or more narrowly quantised network"
+    )
+
+
+def test_refusal_of_a_latency() -> None:
+    graph = network(8, 6, 4)
+    with pytest.raises(UsageError) as error:
+        meet_targets(graph, Targets(None, 20, clock_mhz=100.0), Plain(graph))
+    text = str(error.value)
+    least = min(Plain(graph).latency_cycles(folding) for folding in every_folding(graph))
+    assert text.startswith(
+        "fc0 (dense from model/fc0): the network does not reach a latency of 0.20 us (20 cycles at 100 MHz): "
+    )
+    assert f"the least latency found is {least / 100:.2f} us ({least} cycles at 100 MHz)" in text
+
+
+def test_refusal_of_a_latency_that_only_the_budget_forbids() -> None:
+    graph = network(8, 6, 4)
+    least = min(Plain(graph).latency_cycles(folding) for folding in every_folding(graph))
+    with pytest.raises(
+        UsageError, match=r"latency of .* within 60 LUT: the smallest folding .* takes 1\d\d LUT .*, with a latency of"
+    ):
+        meet_targets(graph, Targets(None, least + 1, {"LUT": 60.0}), Plain(graph))
+
+
+# ---- With the streaming backend's own models and schedule --------------------------------------------------------------
+
+
+def test_plans_within_their_targets() -> None:
+    """What the plan declares is what was asked for: the estimate of the layout itself, and the exact schedule."""
+    graph = network(24, 16, 8)
+    free = plan(graph, Target(ECP5)).facts
+    assert free["estimated"]["family"] == "ecp5"
+    budget = {"LUT": int(0.8 * free["estimated"]["resources"]["LUT"])}
+    small = plan(graph, Target(ECP5, budget=budget)).facts
+    assert small["estimated"]["resources"]["LUT"] <= budget["LUT"]
+    assert small["initiation_interval_cycles"] > free["initiation_interval_cycles"]
+    latency = 2 * free["latency_cycles"] // 3
+    prompt = plan(graph, Target(ECP5, latency_cycles=latency)).facts
+    assert prompt["latency_cycles"] <= latency
+    both = plan(graph, Target(ECP5, latency_cycles=latency, cycles_per_frame=12)).facts
+    assert both["latency_cycles"] <= latency
+    assert both["initiation_interval_cycles"] <= 12
+    assert sum(part["LUT"] for part in small["estimated"]["parts"].values()) == pytest.approx(
+        small["estimated"]["resources"]["LUT"], abs=len(small["estimated"]["parts"])
+    )
+
+
+def test_a_latency_without_a_device() -> None:
+    graph = network(24, 16, 8)
+    free = plan(graph, Target()).facts
+    assert "estimated" not in free
+    latency = 2 * free["latency_cycles"] // 3
+    assert plan(graph, Target(latency_cycles=latency)).facts["latency_cycles"] <= latency
+
+
+@pytest.mark.parametrize(
+    ("device", "found"),
+    [(None, "no board or part"), (find_device("xczu7ev-ffvc1156-2-e"), "part 'xczu7ev-ffvc1156-2-e' of family usplus")],
+)
+def test_a_budget_needs_a_modelled_device(device: Device | None, found: str) -> None:
+    with pytest.raises(UsageError) as error:
+        plan(network(4, 3), Target(device, budget={"LUT": 1000}))
+    assert str(error.value) == (
+        f"a budget needs a device whose resources are modelled, found {found}; give --board, or a --part of a family in ecp5, xc7"
+    )
+
+
+def test_a_network_too_large_for_the_device() -> None:
+    """Named before synthesis, with the layer, the estimate, and what the device can hold."""
+    tiny = Device("tiny", "ecp5", resources={"LUT": 4000, "FF": 4000, "DSP": 8, "block RAM": 8})
+    graph = network(48, 40, 10, bits=6)
+    with pytest.raises(BoardError) as error:
+        plan(graph, Target(tiny, cycles_per_frame=48))
+    text = str(error.value)
+    assert text.startswith(
+        "fc0 (dense from model/fc0): the network does not reach 2,083,333 frames/s (48 cycles a frame at 100 MHz)"
+    )
+    assert "within 4,000 LUT, 4,000 FF, 8 DSP, 8 block RAM: the smallest folding found that does takes" in text
+    assert "(estimated)" in text
+    assert "The fastest folding found within the budget reaches" in text
+    assert text.endswith("These are the resources of tiny: use a larger device")
+    smaller = plan(graph, Target(tiny, budget=dict(tiny.resources))).facts["estimated"]["resources"]
+    assert all(smaller[name] <= count for name, count in tiny.resources.items())
+
+
+def test_the_device_is_a_budget_too() -> None:
+    """Least logic would take block RAMs that the device has not; another folding at the same rate fits."""
+    graph = network(64, 64, 10, bits=4)
+    free = plan(graph, Target(ECP5, cycles_per_frame=256)).facts["estimated"]["resources"]
+    assert free["block RAM"] > 0
+    bare = Device("bare", "ecp5", resources={"LUT": 40000, "FF": 40000, "DSP": 8, "block RAM": 1})
+    found = plan(graph, Target(bare, cycles_per_frame=256)).facts
+    assert found["estimated"]["resources"]["block RAM"] <= 1
+    assert found["initiation_interval_cycles"] <= 256
