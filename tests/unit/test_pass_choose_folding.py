@@ -36,7 +36,7 @@ from toolchain.passes.choose_folding import (
     default_cycles_per_frame,
     divisors,
 )
-from toolchain.passes.folding_model import converter_logic, logic, options
+from toolchain.passes.folding_model import converter_logic, lanes, logic, options
 from toolchain.passes.group_stages import group_stages
 
 
@@ -270,3 +270,23 @@ def test_cycles_of_convolutions_and_pools() -> None:
     builder.output(builder.add(Conv(np.ones((1, 1, 1, 2), np.int64), (4, 4), (1, 1)), x, name="conv"))
     (stage,) = group_stages(builder.build())
     assert cycles(stage, StageFolding(1, 1)) == 81
+
+
+def test_pixels_multiplied_at_once() -> None:
+    """A convolution of one channel cannot be fast pixel by pixel: whole pixels of its window are multiplied at once."""
+    builder = GraphBuilder("image")
+    x = builder.add(Input((10, 12, 1), IntegerType(False, 4)), name="x")
+    builder.output(builder.add(Conv(np.ones((3, 3, 1, 4), np.int64), (1, 1), (1, 1)), x, name="conv"))
+    graph = builder.build()
+    (stage,) = group_stages(graph)
+    assert lanes(stage).simd == (1, 3, 9)
+    assert default_cycles_per_frame(graph) == 80 * 9
+    assert choose_folding(graph, 120).stages["conv"] == StageFolding(9, 4)
+    assert choose_folding(graph, 240).stages["conv"].simd in (3, 9)
+    assert choose_folding(graph, 80 * 9).stages["conv"].simd == 1
+    with pytest.raises(UsageError, match=r"takes at least 720 cycles"):
+        choose_folding(graph, 719, parallel=False)
+    with pytest.raises(
+        UsageError, match=r"its 1 input channels, or be whole pixels that divide the 9 under its window"
+    ):
+        check_folding(graph, Folding(120, {"conv": StageFolding(2, 4)}))

@@ -15,6 +15,7 @@ from toolchain.passes.folding_model import (
     cycles,
     divisors,
     fewest_cycles,
+    input_lanes,
     lanes,
     logic,
     multipliers,
@@ -74,13 +75,15 @@ def default_cycles_per_frame(graph: Graph) -> int:
     """
     stages = foldable_stages(graph)
     sizes = [tensor.size for stage in stages for tensor in (*stage.input_types, stage.output_type)]
-    return max([graph.types[graph.inputs[0].name].size, *sizes, fewest_cycles(stages)])
+    return max([graph.types[graph.inputs[0].name].size, *sizes, fewest_cycles(stages, parallel=False)])
 
 
-def choose_folding(graph: Graph, cycles_per_frame: int, costs: Costs | None = None) -> Folding:
+def choose_folding(
+    graph: Graph, cycles_per_frame: int, costs: Costs | None = None, *, parallel: bool = True
+) -> Folding:
     """The folding with the least cost in which no stage needs more than `cycles_per_frame` cycles a frame.
 
-    costs: without it, logic. Logic is that of `folding_model.logic`, of the width converters between stages, which prefers beats as wide as the
+    parallel: whether a convolution may multiply several pixels of its window at once. costs: without it, logic. Logic is that of `folding_model.logic`, of the width converters between stages, which prefers beats as wide as the
     neighbour's, and of a register for the network's input. Among equals it is the one with the fewest cycles summed over the stages. In a network without branches it is the best of all; with branches, each chain of stages between them is the best for the lanes chosen
     around it.
     Raises UsageError where no folding is fast enough, naming the stage and the fewest cycles it can take; UnsupportedModel
@@ -90,7 +93,7 @@ def choose_folding(graph: Graph, cycles_per_frame: int, costs: Costs | None = No
         raise UsageError(f"cycles_per_frame must be a whole number of at least 1, found {cycles_per_frame!r}")
     costs = costs or Costs()
     stages = foldable_stages(graph)
-    candidates = {stage.name: _options(stage, cycles_per_frame) for stage in stages}
+    candidates = {stage.name: _options(stage, cycles_per_frame, parallel) for stage in stages}
     chosen: dict[str, StageFolding] = {}
     chains = _chains(stages)
     readers = _readers(stages)
@@ -145,16 +148,16 @@ def _best_chain(
                 ways: Iterable[tuple[int, tuple[_Cost, tuple[StageFolding, ...]]]] = best.items()
             else:
                 around = sum(
-                    costs.converter(tensor.element, chosen[source].pe, option.simd)
+                    costs.converter(tensor.element, chosen[source].pe, input_lanes(stage, option))
                     if source in chosen
-                    else costs.source(tensor.element, option.simd) * (source not in candidates)
+                    else costs.source(tensor.element, input_lanes(stage, option)) * (source not in candidates)
                     for source, tensor in zip(stage.sources, stage.input_types, strict=True)
                 )
-                ways = [(option.simd, ((around, 0), ()))]
+                ways = [(input_lanes(stage, option), ((around, 0), ()))]
             if place == len(chain) - 1:
                 own = (own[0] + _behind(stage, option, chosen, readers[stage.name], costs), own[1])
             for found, (cost, before) in ways:
-                converter = costs.converter(stage.input_type.element, found, option.simd)
+                converter = costs.converter(stage.input_type.element, found, input_lanes(stage, option))
                 total = (cost[0] + own[0] + converter, cost[1] + own[1])
                 if option.pe not in reached or total < reached[option.pe][0]:
                     reached[option.pe] = (total, (*before, option))
@@ -173,7 +176,9 @@ def _behind(
     """Cost of the converters between a stage and those behind it whose folding is chosen."""
     element = stage.output_type.element
     return sum(
-        costs.converter(element, option.pe, chosen[reader.name].simd) for reader in readers if reader.name in chosen
+        costs.converter(element, option.pe, input_lanes(reader, chosen[reader.name]))
+        for reader in readers
+        if reader.name in chosen
     )
 
 
@@ -223,11 +228,11 @@ def check_folding(graph: Graph, folding: Folding) -> Folding:
     return folding
 
 
-def _options(stage: Stage, limit: int) -> list[StageFolding]:
-    every = options(stage)
+def _options(stage: Stage, limit: int, parallel: bool) -> list[StageFolding]:
+    every = options(stage, parallel)
     fitting = [option for option in every if cycles(stage, option) <= limit]
     if not fitting:
-        fewest = fewest_cycles([stage])
+        fewest = fewest_cycles([stage], parallel)
         raise UsageError(
             f"{stage}: cannot take a frame every {limit} cycles: it has {stage.vectors} vectors a frame and takes at least "
             f"{fewest} cycles. Use cycles_per_frame of {fewest} or more"

@@ -43,7 +43,9 @@ FOLDABLE: tuple[type[Operation], ...] = (Dense, Conv, *_INDICES, *_ELEMENTWISE, 
 
 @dataclass(frozen=True)
 class StageFolding:
-    """simd: elements of an input beat; pe: elements of an output beat."""
+    """simd: elements of an input beat, or, above the input's channels, of several pixels that are multiplied at once; pe:
+    elements of an output beat.
+    """
 
     simd: int
     pe: int
@@ -112,13 +114,26 @@ def slides(stage: Stage) -> bool:
     return prod(window) > 1 or stage.output_type.shape[:-1] != spatial
 
 
+def input_lanes(stage: Stage, option: StageFolding) -> int:
+    """Elements of a stage's input beat: a whole pixel where several are multiplied at once."""
+    return min(option.simd, stage.input_type.channels)
+
+
+def has_parallel_window(stage: Stage, option: StageFolding) -> bool:
+    """Whether a stage multiplies several pixels of its window at once."""
+    return option.simd > stage.input_type.channels
+
+
 def lanes(stage: Stage) -> Lanes:
     """The values that simd and pe can have."""
     operation = stage.operation
     inputs, outputs = stage.input_type.channels, stage.output_type.channels
     into, out_of = f"its {inputs} input channels", f"its {outputs} output channels"
     if is_matrix(stage):
-        return Lanes(tuple(divisors(inputs)), tuple(divisors(outputs)), into, out_of)
+        whole_pixels = [inputs * pixels for pixels in divisors(taps(stage))[1:]] if slides(stage) else []
+        if whole_pixels:
+            into += f", or be whole pixels that divide the {taps(stage)} under its window"
+        return Lanes((*divisors(inputs), *whole_pixels), tuple(divisors(outputs)), into, out_of)
     if isinstance(operation, TopK):
         return Lanes((1,), (1,), into, "1: it gives one index a beat")
     if isinstance(operation, ArgMax):
@@ -146,7 +161,7 @@ def multipliers(stage: Stage, option: StageFolding) -> int:
 
 def cycles(stage: Stage, option: StageFolding) -> int:
     """Cycles a frame that a stage needs: of its busiest part."""
-    into = max(tensor.size for tensor in stage.input_types) // option.simd
+    into = max(tensor.size for tensor in stage.input_types) // input_lanes(stage, option)
     if is_matrix(stage):
         inputs, outputs = matrix_shape(stage)
         steps = positions(stage) * (inputs // option.simd) * (outputs // option.pe)
@@ -158,9 +173,11 @@ def cycles(stage: Stage, option: StageFolding) -> int:
     return max(into, stage.output_type.size // option.pe)
 
 
-def options(stage: Stage) -> list[StageFolding]:
-    """Every folding that a stage can have."""
+def options(stage: Stage, parallel: bool = True) -> list[StageFolding]:
+    """Every folding that a stage can have; without those that multiply several pixels at once, if not `parallel`."""
     allowed = lanes(stage)
+    if not parallel:
+        return [option for option in options(stage) if not has_parallel_window(stage, option)]
     if allowed.equal:
         return [StageFolding(width, width) for width in allowed.simd]
     return [StageFolding(simd, pe) for simd in allowed.simd for pe in allowed.pe]
@@ -182,7 +199,8 @@ def logic(stage: Stage, option: StageFolding) -> int:
         multiply = option.simd * inputs[0] * weight
         tree = (option.simd - 1) * product
         # Accumulator, bias and output queue; operands are registered for each row.
-        return option.pe * (multiply + tree + 3 * result + option.simd * inputs[0])
+        window = _parallel_window_logic(stage, option) if has_parallel_window(stage, option) else 0
+        return window + option.pe * (multiply + tree + 3 * result + option.simd * inputs[0])
     bits = option.simd * sum(inputs)
     if isinstance(operation, Conv):
         weight = operation.weight_type.width
@@ -196,11 +214,23 @@ def logic(stage: Stage, option: StageFolding) -> int:
     return bits
 
 
+def _parallel_window_logic(stage: Stage, option: StageFolding) -> int:
+    """Register bits of parallel_window: its columns, and a window or two that wait; and of the converter behind it."""
+    operation = stage.operation
+    assert isinstance(operation, Conv)
+    pixel = stage.input_type.channels * stage.input_type.element.width
+    kernel_rows = taps(stage) // operation.window[-1]
+    columns = (operation.window[-1] - 1) * operation.dilation[-1] + 1
+    whole = taps(stage) * stage.input_type.channels
+    converter = converter_logic(stage.input_type.element.width, whole, option.simd)
+    return kernel_rows * columns * pixel + 2 * taps(stage) * pixel + converter
+
+
 def converter_logic(element_width: int, found: int, wanted: int) -> int:
     """Register bits of the converter from beats of `found` to beats of `wanted` elements; 0 if they are equal."""
     return 0 if found == wanted else 2 * lcm(found, wanted) * element_width
 
 
-def fewest_cycles(stages: Sequence[Stage]) -> int:
-    """The fewest cycles a frame that the slowest stage can be folded to."""
-    return max((min(cycles(stage, option) for option in options(stage)) for stage in stages), default=1)
+def fewest_cycles(stages: Sequence[Stage], parallel: bool = True) -> int:
+    """The fewest cycles a frame that the slowest stage can be folded to; `parallel` as in `options`."""
+    return max((min(cycles(stage, option) for option in options(stage, parallel)) for stage in stages), default=1)

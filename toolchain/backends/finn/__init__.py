@@ -75,15 +75,22 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
     from toolchain.backends.finn.lower import lower
     from toolchain.backends.rtl.streaming.network import lay_out
     from toolchain.passes.choose_folding import check_folding, choose_folding, default_cycles_per_frame
+    from toolchain.passes.folding_model import has_parallel_window
     from toolchain.passes.group_stages import group_stages
 
     lowered = lower(graph)
     if folding is None:
-        folding = choose_folding(lowered, target.cycles_per_frame or default_cycles_per_frame(lowered))
+        pace = target.cycles_per_frame or default_cycles_per_frame(lowered)
+        folding = choose_folding(lowered, pace, parallel=False)
     folding = check_folding(lowered, folding)
     part = finn_part(target)
     stages = group_stages(lowered)
     own = {stage.name: reason for stage in stages if (reason := why_own_kernel(stage, part))}
+    for stage in stages:
+        if has_parallel_window(stage, folding.stages[stage.name]):
+            own.setdefault(
+                stage.name, "several pixels are multiplied at once; FINN's windows are made here pixel by pixel"
+            )
     reserved = [*own_modules(), *(path.stem for path in (_FOLDER / "lib").glob("*.sv")), *_FINN_MODULES]
     network = lay_out(lowered, folding, reserved, FinnLibrary(own))
     if network.output.beats_ahead:

@@ -15,6 +15,7 @@ from toolchain.backends.rtl.streaming.size_memories import size_memories
 from toolchain.identifiers import identifiers
 from toolchain.ir import Graph, InsertZeros, IntegerType, Pad
 from toolchain.passes.choose_folding import Folding, StageFolding, cycles
+from toolchain.passes.folding_model import input_lanes as input_lanes_of
 from toolchain.passes.folding_model import is_matrix, slides
 from toolchain.passes.group_stages import Stage, group_stages, result_stage
 
@@ -154,7 +155,7 @@ def draw(graph: Graph, folding: Folding, library: Library) -> Plumbing:
     result = result_stage(stages, graph)
     readers[result] = readers.get(result, 0) + 1
     first = next((stage for stage in stages if graph.inputs[0].name in stage.sources), None)
-    input_lanes = folding.stages[first.name].simd if first else 1
+    input_lanes = input_lanes_of(first, folding.stages[first.name]) if first else 1
     drawing = _Drawing(Plumbing(source.element, input_lanes, source.size // input_lanes), readers, library)
     drawing.offer(graph.inputs[0].name, SOURCE, "input")
     for stage in stages:
