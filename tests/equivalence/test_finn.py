@@ -81,12 +81,12 @@ def test_a_difference_is_seen(bundle: FinnBundle) -> None:
     memory.write_text(text)
 
 
-def _fast_network(name: str, part: str) -> Member:
-    """Each vector in one beat, and few results a beat: many are under way when the sink stops."""
+def _fast_network(name: str, part: str, bits: int) -> Member:
+    """Each vector in one beat: many results are under way when the sink stops. bits: of inputs and of the first weights."""
     random = np.random.default_rng(5)
     builder = GraphBuilder(name)
-    x = builder.add(Input((8,), IntegerType(True, 4)), name=f"{name}_x")
-    x = builder.add(Dense(random.integers(-7, 8, (8, 6))), x, name=f"{name}_dense")
+    x = builder.add(Input((8,), IntegerType(True, bits)), name=f"{name}_x")
+    x = builder.add(Dense(random.integers(1 - (1 << bits - 1), 1 << bits - 1, (8, 6))), x, name=f"{name}_dense")
     x = builder.add(Threshold(np.sort(random.integers(-90, 90, (6, 15)), axis=1)), x, name=f"{name}_act")
     x = builder.add(Dense(random.integers(-7, 8, (6, 4))), x, name=f"{name}_last")
     builder.output(x)
@@ -102,8 +102,9 @@ def _fast_network(name: str, part: str) -> Member:
 def test_families(family: str, tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """Each DSP block's arithmetic, as FINN packs products into it: exact, whatever the sink does."""
     part = PARTS[family]
+    # Two, three and four products a DSP block.
     members = [
-        _fast_network("fast", part),
+        *(_fast_network(f"fast{bits}", part, bits) for bits in (2, 4, 8)),
         *_samples(20, part),
         *(replace(member, part=part) for member in NETWORKS[:2]),
     ]

@@ -21,12 +21,14 @@ FOLDERS = ("axi", "dwc", "fifo", "fmpadding", "memstream", "mvu", "swg", "thresh
 
 @dataclass(frozen=True)
 class Correction:
-    """In `file` (of the library), `found` becomes `wanted`. name: for messages and tests. why: what goes wrong without."""
+    """In `file` (of the library), the first text of each pair becomes the second. name: for messages and tests.
+
+    why: what goes wrong without it.
+    """
 
     name: str
     file: str
-    found: str
-    wanted: str
+    edits: tuple[tuple[str, str], ...]
     why: str
 
 
@@ -34,57 +36,63 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction(
         "output queue",
         "mvu/mvu_vvu_axi.sv",
-        "MAX_IN_FLIGHT = CORE_PIPELINE_DEPTH;",
-        "MAX_IN_FLIGHT = CORE_PIPELINE_DEPTH + 8;",
+        (("MAX_IN_FLIGHT = CORE_PIPELINE_DEPTH;", "MAX_IN_FLIGHT = CORE_PIPELINE_DEPTH + 8;"),),
         "with one beat a vector and back-pressure more results are under way than the queue holds: wrong data",
     ),
     Correction(
         "packed structure",
         "fifo/hdl/fifo.sv",
-        "typedef struct {\n\t\tint unsigned  lo;",
-        "typedef struct packed {\n\t\tint unsigned  lo;",
+        (("typedef struct {\n\t\tint unsigned  lo;", "typedef struct packed {\n\t\tint unsigned  lo;"),),
         "Verilator takes a structure as a constant only if it is packed",
     ),
     Correction(
         "part-select",
         "thresholding/hdl/thresholding.sv",
-        "p.ptr[M-1:SN+1] < 2**stage",
-        "(p.ptr[M-1:0] >> (SN+1)) < 2**stage",
+        (("p.ptr[M-1:SN+1] < 2**stage", "(p.ptr[M-1:0] >> (SN+1)) < 2**stage"),),
         "in the first stage the part-select is reversed, which slang (Yosys) refuses",
     ),
     Correction(
         "recovery watchdog",
         "mvu/mvu.sv",
-        "if(1) begin : blkRecoveryWatch",
-        "if(0) begin : blkRecoveryWatch",
+        (("if(1) begin : blkRecoveryWatch", "if(0) begin : blkRecoveryWatch"),),
+        "a delay that only a simulation has, and Yosys refuses",
+    ),
+    Correction(
+        "recovery watchdog on Versal",
+        "mvu/mvu_vvu_8sx9_dsp58.sv",
+        (("if(1) begin : blkRecoveryWatch", "if(0) begin : blkRecoveryWatch"),),
         "a delay that only a simulation has, and Yosys refuses",
     ),
     Correction(
         "arithmetic without primitives",
         "mvu/mvu.sv",
-        "module mvu #(",
-        "`ifndef VERILATOR\n`define VERILATOR\n`endif\nmodule mvu #(",
+        (("module mvu #(", "`ifndef VERILATOR\n`define VERILATOR\n`endif\nmodule mvu #("),),
         "the unit instances DSP48 and LUT6_2 cells of one vendor unless told to infer them",
     ),
     Correction(
         "arithmetic without primitives on Versal",
         "mvu/mvu_vvu_8sx9_dsp58.sv",
-        "module mvu_vvu_8sx9_dsp58 #(",
-        "`ifndef VERILATOR\n`define VERILATOR\n`endif\nmodule mvu_vvu_8sx9_dsp58 #(",
+        (
+            (
+                "module mvu_vvu_8sx9_dsp58 #(",
+                "`ifndef VERILATOR\n`define VERILATOR\n`endif\nmodule mvu_vvu_8sx9_dsp58 #(",
+            ),
+        ),
         "the unit instances DSP58 cells unless told to infer them",
     ),
-    # Nobody changes the border either, and its sizes become constants with this.
-    Correction("border sizes, write", "fmpadding/hdl/fmpadding_axi.sv", "uwire         we;", "uwire         we = 0;", "sizes are constants"),
+    # What nobody writes is a constant: a memory without a write port is a table.
     Correction(
-        "border sizes, write port", "fmpadding/hdl/fmpadding_axi.sv",
-        ".s_axilite_RRESP,\n\n\t\t.we, .wa, .wd", ".s_axilite_RRESP,\n\n\t\t.we(), .wa, .wd", "sizes are constants",
+        "constant weights",
+        "memstream/hdl/memstream_axi.sv",
+        (
+            ("uwire  config_ce;", "uwire  config_ce = 0;"),
+            ("uwire  config_we;", "uwire  config_we = 0;"),
+            (".ip_en(config_ce)", ".ip_en()"),
+            (".ip_wen(config_we)", ".ip_wen()"),
+        ),
+        "a configuration port that is tied off keeps a write port at each weight memory",
     ),
-    # The weights are constants: nobody writes them, and a memory without a write port is a table of constants.
-    Correction("weight memory, enable", "memstream/hdl/memstream_axi.sv", "uwire  config_ce;", "uwire  config_ce = 0;", "weights are constants"),
-    Correction("weight memory, write", "memstream/hdl/memstream_axi.sv", "uwire  config_we;", "uwire  config_we = 0;", "weights are constants"),
-    Correction("weight memory, enable port", "memstream/hdl/memstream_axi.sv", ".ip_en(config_ce)", ".ip_en()", "weights are constants"),
-    Correction("weight memory, write port", "memstream/hdl/memstream_axi.sv", ".ip_wen(config_we)", ".ip_wen()", "weights are constants"),
-)  # fmt: skip
+)
 
 #: A function of constants has to stand outside the generate block that uses it: (file, first words, last words, new place).
 _MOVED = (
@@ -128,14 +136,16 @@ def make_overlay(installed: Path, folder: Path, without: Sequence[str] = ()) -> 
 
 
 def corrected(text: str, correction: Correction) -> str:
-    """The text with one correction made. Raises BuildFailed unless what it corrects is there exactly once."""
-    count = text.count(correction.found)
-    if count != 1:
-        raise BuildFailed(
-            f"FINN's {correction.file}: the correction {correction.name!r} needs {correction.found!r} once and finds it {count} "
-            "times; this release of FINN is another than the corrections were written for (finn-plus 1.6.1)"
-        )
-    return text.replace(correction.found, correction.wanted)
+    """The text with one correction made. Raises BuildFailed unless each text that it changes is there exactly once."""
+    for found, wanted in correction.edits:
+        count = text.count(found)
+        if count != 1:
+            raise BuildFailed(
+                f"FINN's {correction.file}: the correction {correction.name!r} needs {found!r} once and finds it {count} times; "
+                "this release of FINN is another than the corrections were written for (finn-plus 1.6.1)"
+            )
+        text = text.replace(found, wanted)
+    return text
 
 
 def _moved(text: str, first: str, last: str, place: str) -> str:
