@@ -156,6 +156,25 @@ def _input_options(command: Any) -> Any:
 @click.option(
     "--skip-rung", type=click.IntRange(2, 5), multiple=True, help="Leave a rung of the ladder out; repeatable."
 )
+@click.option(
+    "--io-type",
+    type=click.Choice(["io_parallel", "io_stream"]),
+    help="Ports and inner tensors of the HLS project. Default: io_stream for networks with convolutions or pools.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["latency", "resource", "distributed_arithmetic"]),
+    default="latency",
+    show_default=True,
+    help="How the HLS project multiplies; resource shares multipliers as far as --cycles-per-frame allows.",
+)
+@click.option(
+    "--hls-flow",
+    "hls_flows",
+    multiple=True,
+    type=click.Choice(["vitis", "vivado", "vivado_accelerator", "quartus", "catapult", "oneapi", "libero"]),
+    help="Vendor's flow to write an HLS project for; repeatable. Default: vitis and vivado.",
+)
 @click.option("--no-measure", is_flag=True, help="Do not time this machine's processors.")
 @_json_option
 def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_measure: bool, **options: Any) -> None:

@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 
 from toolchain.backends.base import make_plan
-from toolchain.backends.hls4ml import DEFAULT_PART, plan
+from toolchain.backends.hls4ml import DEFAULT_PART, FLOWS, plan
 from toolchain.backends.hls4ml.lower import Options, lower
 from toolchain.backends.hls4ml.lowering import MAXIMUM_STREAM_READERS
+from toolchain.backends.hls4ml.plan import IO_TYPES
+from toolchain.backends.hls4ml.reuse import STRATEGIES, reuse_factors, valid_reuse_factors
 from toolchain.backends.hls4ml.words import exact_in_double, fixed_word, precision, saturation_mode
-from toolchain.build.tools.hls4ml import Port, _from_words, _to_words
+from toolchain.build.tools.hls4ml import DISTRIBUTED_ARITHMETIC, Port, _from_words, _to_words
 from toolchain.errors import BoardError, InputError, UnsupportedModel, UsageError
 from toolchain.ir import (
     AddBias,
+    Conv,
     Dense,
     Graph,
     GraphBuilder,
@@ -31,9 +34,11 @@ from toolchain.ir import (
     Overflow,
     Relu,
     Requantise,
+    Reshape,
     Rounding,
     Threshold,
 )
+from toolchain.pipeline import request
 from toolchain.plan import BuildPlan
 from toolchain.target import Device, Target, find_device
 
@@ -220,3 +225,108 @@ def test_words_hold_every_integer(signed: bool, width: int) -> None:
     assert back.tolist() == array.tolist()
     with pytest.raises(InputError, match="do not fit the port's"):
         _to_words(port, np.array([[element.maximum + 1, 0, 0]], dtype=object))
+
+
+def test_what_the_command_line_offers_is_what_the_backend_has() -> None:
+    assert tuple(FLOWS) == request.HLS_FLOWS
+    assert request._STRATEGIES == STRATEGIES
+    assert request._IO_TYPES == IO_TYPES
+    for label, options in (("io_type", {"io_type": "io_serial"}), ("strategy", {"strategy": "fast"})):
+        with pytest.raises(UsageError, match=f"{label} '{next(iter(options.values()))}' is not known; allowed: "):
+            request._hls_flows(options.get("io_type"), options.get("strategy", "latency"), ())
+    assert request._hls_flows(None, "latency", ["quartus", "vitis", "quartus"]) == ("quartus", "vitis")
+
+
+def test_reuse_factors_are_those_that_hls4ml_takes() -> None:
+    from hls4ml.backends import get_backend
+
+    for inputs, outputs in ((1, 1), (4, 3), (12, 6), (9, 16), (32, 10), (7, 5)):
+        assert valid_reuse_factors(inputs, outputs) == get_backend("Vivado").get_valid_reuse_factors(inputs, outputs)
+
+
+def test_reuse_factors_keep_the_pace() -> None:
+    builder = GraphBuilder("paced")
+    x = builder.add(Input((5, 6, 2), SIX_BITS), name="x")
+    conv = builder.add(Conv(np.ones((3, 3, 2, 4), int), (1, 1), (1, 1)), x, name="conv")
+    flat = builder.add(Reshape((48,)), conv, name="flat")
+    builder.output(builder.add(Dense(np.ones((48, 5), int)), flat, name="dense"))
+    graph = builder.build()
+    # A stream brings 30 packets, an array has 12 positions; hls4ml allows up to 18 uses of the window's multipliers there.
+    assert reuse_factors(graph, 300, "io_stream") == {"conv": 9, "dense": 240}
+    assert reuse_factors(graph, 300, "io_parallel") == {"conv": 18, "dense": 240}
+    assert reuse_factors(graph, 30, "io_stream") == {"conv": 1, "dense": 24}
+    assert reuse_factors(graph, 1, "io_stream") == {"conv": 1, "dense": 1}
+    assert reuse_factors(graph, None, "io_stream") == {"conv": 9, "dense": 16}
+    made = plan(graph, Target(cycles_per_frame=300), strategy="resource")
+    assert (made.facts["io_type"], made.facts["reuse_factors"]) == ("io_stream", {"conv": 9, "dense": 240})
+    parameters = content(made, "vitis/firmware/parameters.h")
+    assert re.findall(r"reuse_factor = (\d+)", parameters) == ["9", "9", "240"]
+    assert "strategy = nnet::resource" in parameters
+
+
+FOREIGN = [
+    (
+        "libero",
+        {"io_type": "io_stream"},
+        "flow 'libero': hls4ml's Libero backend cannot write streams. Use io_parallel",
+    ),
+    (
+        "libero",
+        {},
+        "flow 'libero': hls4ml's Libero backend has no exact layer for these nodes, and the project's own layers have no C++ "
+        "for Microchip SmartHLS. Use another flow:\n  requantise: requantise\n  threshold: threshold",
+    ),
+    (
+        "oneapi",
+        {},
+        "flow 'oneapi': hls4ml's oneAPI backend has no exact layer for these nodes, and the project's own layers have no C++ "
+        "for Intel oneAPI. Use another flow:\n  requantise: requantise\n  threshold: threshold",
+    ),
+    (
+        "quartus",
+        {"strategy": "distributed_arithmetic"},
+        "flow 'quartus': hls4ml has distributed arithmetic for Vitis and Vivado only. Use strategy latency",
+    ),
+]
+
+
+@pytest.mark.parametrize(("flow", "options", "message"), FOREIGN)
+def test_what_a_flow_cannot_have_is_refused(
+    flow: str, options: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(DISTRIBUTED_ARITHMETIC), "require", lambda self: None)
+    with pytest.raises(UnsupportedModel) as error:
+        plan(network(), Target(), flows=[flow], **options)  # type: ignore[arg-type]
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_every_flow_writes_a_plain_network(flow: str) -> None:
+    requantise = Requantise(IntegerType(False, 4, 2), Rounding.HALF_EVEN, Overflow.SATURATE)
+    graph = chain(Dense(np.arange(12).reshape(3, 4), 2), AddBias(np.arange(4), 3), Relu(), requantise)
+    made = plan(graph, Target(), flows=[flow])
+    assert made.facts["flows"] == [flow]
+    assert bool(made.facts["csim"][flow]) == (flow in ("oneapi", "libero"))
+    sources = [file.path for file in made.files if file.path.startswith(f"{flow}/")]
+    assert any(path.endswith("_top.cpp") for path in sources)
+    assert any(path.endswith((".tcl", "Makefile", "CMakeLists.txt")) for path in sources)
+    default = FLOWS[flow].default_part.encode()
+    assert any(default in file.content for file in made.files)
+
+
+def test_a_flow_of_two_outputs_for_the_accelerator_is_refused() -> None:
+    builder = GraphBuilder("two")
+    x = builder.add(Input((2,), IntegerType(True, 4)), name="x")
+    for number in range(2):
+        builder.output(builder.add(Relu(), x, name=f"relu {number}"), name=f"{number}")
+    with pytest.raises(UnsupportedModel, match="takes networks of one input and one output, this one has 1 and 2"):
+        plan(builder.build(), Target(), flows=["vivado_accelerator"])
+    with pytest.raises(UsageError, match="flow 'modelsim' is not known; allowed: vitis, vivado, vivado_accelerator"):
+        plan(builder.build(), Target(), flows=["modelsim"])
+
+
+def test_integers_that_a_c_compiler_does_not_take_are_refused() -> None:
+    graph = chain(AddBias(np.array([1, 2, 1 << 70], dtype=object)))
+    plan(graph, Target(), flows=["catapult"])
+    with pytest.raises(UnsupportedModel, match="C\\+\\+ integers of 64 bits there, those of add_bias are larger"):
+        plan(graph, Target(), flows=["quartus"])

@@ -13,6 +13,7 @@ from toolchain.build.tool import distribution_version
 from toolchain.measure.fpga import ToolVersion, fpga_measurements, resource_measurements
 from toolchain.measure.record import Kind, Measurement
 from toolchain.pipeline.context import Context
+from toolchain.pipeline.request import HLS_FLOWS
 from toolchain.report.describe import describe_graph
 from toolchain.report.report import Report
 from toolchain.target import Device
@@ -148,8 +149,7 @@ def _artefacts(context: Context, results: Mapping[str, StageResult]) -> dict[str
         "graph": "graph/graph.bitwright",
         "qonnx": "graph/graph.onnx",
         "vectors": "graph/vectors.npz",
-        "hls_vitis_project": "hls/vitis",
-        "hls_vivado_project": "hls/vivado",
+        **{f"hls_{flow}_project": f"hls/{flow}" for flow in HLS_FLOWS},
         "rtl": "rtl/rtl",
         "rtl_file_list": "rtl/files.f",
         "finn_hardware_graph": "finn/hardware.onnx",

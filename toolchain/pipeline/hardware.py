@@ -16,6 +16,8 @@ from toolchain.plan import BuildPlan
 
 #: Corner and random vectors that rung 2 adds to the user's own.
 _EXTRA_HLS_VECTORS = 1000
+#: Where the HLS project is not what was asked for, rung 2 takes no more vectors than make about so many products.
+_HLS_PRODUCTS, _FEWEST_HLS_VECTORS = 2_000_000_000, 200
 #: Vectors of rung 3: 100,000, less for a network that takes many cycles for each, but 1,000.
 _BULK_CYCLES, _FEWEST_BULK_VECTORS, _MOST_BULK_VECTORS = 8_000_000, 1000, 100_000
 #: The same for rung 5, which simulates gates.
@@ -33,7 +35,9 @@ def run_hls(context: Context) -> StageResult:
     graph, target = context.model.graph, context.request.target
 
     def work(folder: Path) -> dict[str, Any]:
-        from toolchain.backends.base import make_plan, refusals
+        from toolchain.backends.base import refusals, require_supported
+        from toolchain.backends.hls4ml import DEFAULT_FLOWS, FLOWS
+        from toolchain.backends.hls4ml import plan as plan_hls
         from toolchain.build.tools.hls4ml import compile_csim
         from toolchain.verify.hls import verify_csim
 
@@ -45,16 +49,29 @@ def run_hls(context: Context) -> StageResult:
             say(note)
             return {"plan_digest": None, "rung": None, "facts": {}, "note": note}
         say("writing the HLS project")
-        plan = make_plan("hls4ml", graph, target)
+        require_supported("hls4ml", graph, target)
+        flows = context.request.hls_flows or DEFAULT_FLOWS
+        plan = plan_hls(graph, target, context.request.io_type, strategy=context.request.strategy, flows=flows)
         plan.write(folder)
+        flow = next((name for name in flows if not FLOWS[name].csim), None)
+        if flow is None and 2 not in context.request.skip_rungs:
+            note = f"Rung 2 (HLS C++) is absent: {FLOWS[flows[0]].csim}."
+            say(note)
+            return {"plan_digest": plan.digest, "rung": None, "facts": dict(plan.facts), "note": note}
         if 2 in context.request.skip_rungs:
             return {"plan_digest": plan.digest, "rung": None, "facts": dict(plan.facts)}
         say("compiling the HLS C++ for the CPU")
-        compile_csim(folder, plan.facts, folder / "csim" / "model.so", log=folder / "csim" / "compile.log")
+        library = folder / "csim" / "model.so"
+        assert flow is not None
+        compile_csim(folder, plan.facts, library, log=folder / "csim" / "compile.log", flow=flow)
         started = time.monotonic()
-        x = context.vectors(len(context.model.x_integers) + _EXTRA_HLS_VECTORS, seed=2)
+        count = len(context.model.x_integers) + _EXTRA_HLS_VECTORS
+        if context.request.backend != "hls4ml":
+            products = sum(node.operation.multiplications(*graph.input_types(node)) for node in graph.nodes)
+            count = min(count, max(_FEWEST_HLS_VECTORS, _HLS_PRODUCTS // max(1, products)))
+        x = context.vectors(count, seed=2)
         say(f"rung 2: {len(x)} vectors")
-        result = verify_csim(graph, folder / "csim" / "model.so", folder, plan.facts, x)
+        result = verify_csim(graph, library, folder, plan.facts, x, flow=flow)
         refuse_mismatch("rung 2 (HLS C++ on the CPU)", result.mismatches, result.first_mismatch)
         entry = rung(2, "HLS C++ on the CPU", result.vectors, result.mismatches, time.monotonic() - started)
         return {"plan_digest": plan.digest, "rung": entry, "facts": dict(plan.facts)}
@@ -65,6 +82,9 @@ def run_hls(context: Context) -> StageResult:
         "part": target.device.part if target.device else None,
         "clock_mhz": target.clock_mhz,
         "skip": 2 in context.request.skip_rungs,
+        "hls": [context.request.io_type, context.request.strategy, list(context.request.hls_flows)],
+        "cycles_per_frame": target.cycles_per_frame if context.request.strategy == "resource" else None,
+        "whole": context.request.backend == "hls4ml",
         "sources": source_digest("ir", "backends/hls4ml", "data/hls_templates", "build/tools", "verify/hls.py"),
         "versions": versions("hls4ml", "numpy"),
     }

@@ -28,6 +28,10 @@ class Stage(IntEnum):
     BITSTREAM = 5
 
 
+#: What the HLS backend takes; its own lists are where hls4ml is (toolchain.backends.hls4ml).
+_IO_TYPES = ("io_parallel", "io_stream")
+_STRATEGIES = ("latency", "resource", "distributed_arithmetic")
+HLS_FLOWS = ("vitis", "vivado", "vivado_accelerator", "quartus", "catapult", "oneapi", "libero")
 #: How a budget names resources.
 _BUDGET_NAMES = {"LUT": LUT, "FF": FF, "DSP": DSP, "BRAM": BLOCK_RAM, "BLOCK RAM": BLOCK_RAM}
 _BUDGET_EXAMPLE = "LUT=20000,DSP=50,BRAM=30"
@@ -44,6 +48,7 @@ class Request:
 
     source: the model file; folder: its model.toml, if it has one. weights: a file of weights for it, or None. vectors: the file of inputs and labels, or None.
     sampled_input: what is known of the input's type from samples of it. output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
+    io_type (None: by the network), strategy, hls_flows (() for the default): of the HLS projects.
     """
 
     source: Path
@@ -61,6 +66,9 @@ class Request:
     bulk_vectors: int | None
     skip_rungs: frozenset[int]
     measure: bool
+    io_type: str | None = None
+    strategy: str = "latency"
+    hls_flows: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -89,6 +97,9 @@ def make_request(
     bulk_vectors: int | None = None,
     skip_rungs: Sequence[int] = (),
     measure: bool = True,
+    io_type: str | None = None,
+    strategy: str = "latency",
+    hls_flows: Sequence[str] = (),
 ) -> Request:
     """Check the arguments of `toolchain.build_hardware` (see there) and find what they name.
 
@@ -124,7 +135,20 @@ def make_request(
         bulk_vectors=bulk_vectors,
         skip_rungs=frozenset(skip_rungs),
         measure=measure,
+        io_type=io_type,
+        strategy=strategy,
+        hls_flows=_hls_flows(io_type, strategy, hls_flows),
     )
+
+
+def _hls_flows(io_type: str | None, strategy: str, flows: Sequence[str]) -> tuple[str, ...]:
+    """The flows of the HLS backend that were asked for, each once; () for its default. Raises UsageError."""
+    asked = (("io_type", (io_type,) if io_type else (), _IO_TYPES), ("strategy", (strategy,), _STRATEGIES))
+    for label, values, allowed in (*asked, ("hls_flows", flows, HLS_FLOWS)):
+        for value in values:
+            if value not in allowed:
+                raise UsageError(f"{label} {value!r} is not known; allowed: {', '.join(allowed)}")
+    return tuple(dict.fromkeys(flows))
 
 
 def _target(board: str | None, part: str | None, clock_mhz: float | None, cycles_per_frame: int | None) -> Target:

@@ -6,7 +6,7 @@ same exact path and every precision is set. Softmax and the like stay on the hos
 """
 
 from toolchain.backends.hls4ml.flows import DEFAULT_FLOWS, DEFAULT_PART, FLOWS
-from toolchain.backends.hls4ml.plan import plan
+from toolchain.backends.hls4ml.plan import default_io_type, plan
 from toolchain.backends.hls4ml.support import why_unsupported
 
-__all__ = ["DEFAULT_FLOWS", "DEFAULT_PART", "FLOWS", "plan", "why_unsupported"]
+__all__ = ["DEFAULT_FLOWS", "DEFAULT_PART", "FLOWS", "default_io_type", "plan", "why_unsupported"]

@@ -28,7 +28,7 @@ from toolchain.ir import (
 )
 
 #: On parallel arrays hls4ml writes one line of C++ for each value under each position of the window.
-LONGEST_WINDOW_CODE = 20_000
+LONGEST_WINDOW_CODE = 2000
 _LAST = {"data_format": "channels_last"}
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from toolchain.backends.hls4ml.flows import DEFAULT_FLOWS, FLOWS, Flow
 from toolchain.backends.hls4ml.lower import Lowered, Options, lower
 from toolchain.backends.hls4ml.reuse import STRATEGIES, reuse_factors
+from toolchain.build.tools.hls4ml import DISTRIBUTED_ARITHMETIC
 from toolchain.data_folders import HLS_TEMPLATES
 from toolchain.errors import BoardError, UnsupportedModel, UsageError
 from toolchain.identifiers import identifiers
-from toolchain.ir import Graph
+from toolchain.ir import Conv, Graph, MaxPool, SumPool
 from toolchain.plan import BuildPlan, PlannedFile
 from toolchain.target import Target
 
@@ -24,10 +25,16 @@ IO_TYPES = ("io_parallel", "io_stream")
 CSIM_SOURCES = ("csim/bridge.cpp", "csim/weights.h")
 
 
+def default_io_type(graph: Graph) -> str:
+    """Streams for networks whose tensors have spatial axes, where whole arrays become large; else parallel arrays."""
+    windows = any(isinstance(node.operation, Conv | MaxPool | SumPool) for node in graph.nodes)
+    return "io_stream" if windows else "io_parallel"
+
+
 def plan(
     graph: Graph,
     target: Target,
-    io_type: str = "io_parallel",
+    io_type: str | None = None,
     *,
     strategy: str = "latency",
     flows: Sequence[str] = DEFAULT_FLOWS,
@@ -35,7 +42,7 @@ def plan(
     """The projects of `flows` as data, each in a folder of its name. Called for graphs whose every node is supported.
 
     io_type: 'io_parallel' (whole arrays, one result a clock, lowest latency) or 'io_stream' (one packet of the last
-    axis after the other). strategy: how hls4ml builds sums of products: 'latency', 'resource' or 'distributed_arithmetic'.
+    axis after the other); None for `default_io_type`. strategy: how hls4ml builds sums of products: 'latency', 'resource' or 'distributed_arithmetic'.
     With 'resource', multipliers are shared as far as the target's cycles_per_frame allow.
     Raises UsageError for another one, BoardError for a part that cannot be written into Tcl, UnsupportedModel for layers that a
     flow cannot have, ToolNotFound without hls4ml or, for distributed arithmetic, without da4ml.
@@ -46,12 +53,15 @@ def plan(
     """
     from toolchain.backends.hls4ml.project import ProjectSettings, write_project
 
+    io_type = io_type or default_io_type(graph)
     for label, value, allowed in (("io_type", io_type, IO_TYPES), ("strategy", strategy, STRATEGIES)):
         if value not in allowed:
             raise UsageError(f"{label} {value!r} is not known; allowed: {', '.join(allowed)}")
     unknown = [flow for flow in flows if flow not in FLOWS]
     if unknown or not flows:
         raise UsageError(f"flow {', '.join(map(repr, unknown)) or 'none'} is not known; allowed: {', '.join(FLOWS)}")
+    if strategy == "distributed_arithmetic":
+        DISTRIBUTED_ARITHMETIC.require()
     reuse = reuse_factors(graph, target.cycles_per_frame, io_type) if strategy == "resource" else {}
     # The suffix keeps a graph called 'exp' or 'main' from being a function that already exists.
     top = f"{identifiers([graph.name])[graph.name]}_top"

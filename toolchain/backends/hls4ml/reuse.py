@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import isqrt, prod
 
 from toolchain.ir import Conv, Dense, Graph, Node
 
@@ -26,6 +26,9 @@ def reuse_factors(graph: Graph, cycles_per_frame: int | None, io_type: str) -> d
         starts = _starts(graph, node, io_type)
         most = max(1, (cycles_per_frame or DEFAULT_CYCLES * starts) // starts)
         inputs, outputs = prod(operation.weights.shape[:-1]), operation.weights.shape[-1]
+        windows = isinstance(operation, Conv) or len(graph.input_types(node)[0].shape) > 1
+        if windows and io_type == "io_parallel":
+            most = min(most, inputs)  # with more, hls4ml's convolution of arrays is wrong (an assertion there says so)
         factors[node.name] = max(factor for factor in valid_reuse_factors(inputs, outputs) if factor <= most)
     return factors
 
@@ -37,11 +40,12 @@ def valid_reuse_factors(inputs: int, outputs: int) -> list[int]:
     a larger one is a multiple of the inputs. It divides the number of products in either case.
     """
     products = inputs * outputs
+    small = [factor for factor in range(1, isqrt(products) + 1) if products % factor == 0]
+    divisors = sorted({*small, *(products // factor for factor in small)})
     return [
         factor
-        for factor in range(1, products + 1)
-        if products % factor == 0
-        and ((factor >= inputs and factor % inputs == 0) or (factor < inputs and -(-products // factor) % outputs == 0))
+        for factor in divisors
+        if (factor >= inputs and factor % inputs == 0) or (factor < inputs and products // factor % outputs == 0)
     ]
 
 

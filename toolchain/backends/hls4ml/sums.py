@@ -65,6 +65,7 @@ def _rows(lowering: Lowering, node: Node, operation: Dense) -> None:
         "accum_t": fixed_word(accumulator(operation, x.element, None)),
         "group_inputs": x.channels,
         "group_outputs": operation.weights.shape[1],
+        "reuse_factor": lowering.options.reuse_factors.get(node.name, 1),
     }
     lowering.extend(node, "BitwrightConv", parameters, operation.weights, operation.weight_fraction)
 
@@ -81,6 +82,7 @@ def _(lowering: Lowering, node: Node, operation: Conv) -> None:
         "accum_t": fixed_word(accumulator(operation, x.element, None)),
         "group_inputs": operation.weights.shape[-2],
         "group_outputs": operation.output_channels // operation.groups,
+        "reuse_factor": lowering.options.reuse_factors.get(node.name, 1),
     }
     lowering.extend(node, "BitwrightConv", parameters, operation.weights, operation.weight_fraction)
 
@@ -90,6 +92,14 @@ def _(lowering: Lowering, node: Node, operation: AddBias) -> None:
     if node.name not in lowering.tensor:  # else the sum before it has taken it up
         parameters = {"n_channels": lowering.type(node).channels}
         lowering.extend(node, "BitwrightAddBias", parameters, operation.bias, operation.bias_fraction)
+
+
+def _settings(lowering: Lowering, node: Node, kind: str) -> dict[str, Any]:
+    """How hls4ml builds the layer's products. Depthwise layers know one way only."""
+    strategy = lowering.options.strategy
+    if strategy == "latency" or kind.startswith("Depthwise"):
+        return {}
+    return {"Strategy": strategy, "ReuseFactor": lowering.options.reuse_factors.get(node.name, 1)}
 
 
 def _with_bias(
@@ -107,6 +117,7 @@ def _with_bias(
     rows: the layer works on so many rows of channels, and the result gets its own shape after it.
     """
     (x,) = lowering.graph.input_types(node)
+    settings = _settings(lowering, node, kind)
     bias_node = folded_bias(lowering.graph, node)
     bias = bias_node.operation if bias_node else None
     assert bias is None or isinstance(bias, AddBias)
@@ -125,10 +136,10 @@ def _with_bias(
     nodes = (node, last) if bias_node else (node,)
     identifier = lowering.identifier(last)
     if rows is None:
-        lowering.add(Layer(identifier, kind, last.name, (source,), result.shape, types, attributes), *nodes)
+        lowering.add(Layer(identifier, kind, last.name, (source,), result.shape, types, attributes, settings), *nodes)
         return
     shape = (rows, result.channels)
-    flat = Layer(f"{identifier}_sums", kind, last.name, (source,), shape, types, attributes, partial=True)
+    flat = Layer(f"{identifier}_sums", kind, last.name, (source,), shape, types, attributes, settings, partial=True)
     lowering.add(flat)
     parameters: dict[str, Any] = {"target_shape": result.shape, "parameters": {}}
     copy = Layer(

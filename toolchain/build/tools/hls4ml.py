@@ -26,6 +26,14 @@ TOOL = Tool(
     find=python_package("hls4ml", "hls4ml"),
 )
 
+DISTRIBUTED_ARITHMETIC = Tool(
+    name="da4ml",
+    lost="hls4ml's strategy distributed_arithmetic cannot be used; latency and resource can",
+    install="pip install da4ml",
+    find=python_package("da4ml", "da4ml"),
+    optional=True,
+)
+
 #: Compiling at -O1 takes about a third longer than at -O0, and the result runs about seventeen times as fast.
 OPTIMISATION = "-O1"
 _WORD_BITS = 64
