@@ -39,12 +39,16 @@ Fold = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """folding: (SIMD, PE) of a matrix, (PE,) of thresholds, one a layer. routed: placed and routed too, for the clock."""
+    """folding: (SIMD, PE) of a matrix, (PE,) of thresholds, one a layer. routed: placed and routed too, for the clock.
+
+    images: FINN's nodes are joined by this project's FINN backend, which knows windows; else by the peer's own script.
+    """
 
     name: str
     graph: Any
     folding: tuple[Fold, ...]
     routed: bool
+    images: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,24 @@ def dense_network() -> Any:
     return builder.build()
 
 
+def image_network() -> Any:
+    """8x8 pixels, two convolutions 3x3 with 8 channels, a dense layer of 5; 4-bit weights and activations, random."""
+    from toolchain.ir import Conv, Dense, GraphBuilder, Input, IntegerType, Reshape, Threshold
+
+    random = np.random.default_rng(2)
+    builder = GraphBuilder("cnn")
+    x = builder.add(Input((8, 8, 1), IntegerType(True, 4)), name="x")
+    for layer, channels in enumerate((1, 8)):
+        weights = random.integers(-7, 8, (3, 3, channels, 8))
+        x = builder.add(Conv(weights, (1, 1), (1, 1)), x, name=f"conv{layer}")
+        spread = 14 * (layer + 1) * (9 * channels) ** 0.5
+        rows = random.integers(int(-0.3 * spread), int(1.5 * spread), (8, 15))
+        x = builder.add(Threshold(np.sort(rows, axis=1)), x, name=f"activation{layer}")
+    x = builder.add(Reshape((128,)), x, name="flat")
+    builder.output(builder.add(Dense(random.integers(-7, 8, (128, 5))), x, name="dense"))
+    return builder.build()
+
+
 def keyword_network(models: Path) -> Any:
     """KWS W3A3 of MLPerf Tiny: 490-256-256-256-12, 3-bit weights and activations, 8-bit input."""
     import toolchain
@@ -95,6 +117,7 @@ def keyword_network(models: Path) -> Any:
 def cases() -> list[Case]:
     # FINN's SetFolding chooses this for 100 cycles a frame.
     found = [Case("16-64-32-5", dense_network(), ((8, 2), (1,), (8, 4), (1,), (2, 1)), True)]
+    found.append(Case("8x8 CNN", image_network(), ((1, 4), (1,), (8, 2), (1,), (2, 1)), True, images=True))
     models = ROOT.parent / "shared" / "models"
     if models.is_dir():
         folding = ((10, 8), (1,), (8, 8), (1,), (8, 8), (1,), (4, 1))
@@ -102,19 +125,28 @@ def cases() -> list[Case]:
     return found
 
 
-def own_design(case: Case, folder: Path) -> Design:
-    from toolchain.backends.rtl.streaming import plan
+def _folding(case: Case) -> Any:
     from toolchain.passes.choose_folding import Folding, StageFolding
     from toolchain.passes.group_stages import group_stages
-    from toolchain.target import Target
 
     stages = group_stages(case.graph)
     options = {
         stage.name: StageFolding(numbers[0], numbers[-1])
         for stage, numbers in zip(stages, case.folding, strict=True)
     }  # fmt: skip
-    built = plan(case.graph, Target(), Folding(1, options))
+    return Folding(1, options)
+
+
+def own_design(case: Case, folder: Path) -> Design:
+    from toolchain.backends.rtl.streaming import plan
+    from toolchain.target import Target
+
     folder.mkdir()
+    return _written(plan(case.graph, Target(), _folding(case)), folder)
+
+
+def _written(built: Any, folder: Path) -> Design:
+    """A plan with this project's ports, and what a bench has to know of it."""
     built.write(folder)
     (folder / "sources.f").write_bytes((folder / "files.f").read_bytes())
     facts = built.facts
@@ -133,6 +165,8 @@ def _port(facts: Mapping[str, Any], name: str) -> Any:
 def finn_design(case: Case, folder: Path) -> Design:
     import toolchain
 
+    if case.images:
+        return _stitched(case, folder)
     saved = folder.with_suffix(".bitwright")
     toolchain.save_graph(case.graph, saved)
     peer = str(Path(__file__).parent / "peers" / "finn_rtl.py")
@@ -146,6 +180,23 @@ def finn_design(case: Case, folder: Path) -> Design:
         facts["input_width"], facts["output_width"], facts["input_shape"][-1], facts["output_shape"][-1],
         facts["input_bits"], facts["output_bits"],
     )  # fmt: skip
+
+
+def _stitched(case: Case, folder: Path) -> Design:
+    """FINN's nodes and FIFOs, joined by this project's FINN backend."""
+    from toolchain.backends.finn import design, stitch, write_request
+    from toolchain.build.tools.finn import run_worker
+    from toolchain.target import Target, find_device
+
+    decided = design(case.graph, Target(find_device(PART)), _folding(case))
+    if decided.own:
+        raise RuntimeError(f"{case.name}: stages {sorted(decided.own)} would not be FINN's")
+    folder.mkdir()
+    made = folder / "finn"
+    made.mkdir()
+    write_request(decided, made)
+    run_worker(made, log=made / "finn.log")
+    return _written(stitch(decided, made), folder)
 
 
 # One frame alone, then, when all has come to rest, all frames without a pause.
