@@ -136,7 +136,7 @@ def test_with_all_corrections_the_tools_take_the_library(image: Made, versal: Ma
         elaborate(made, made.folder, "proc")
 
 
-@pytest.mark.parametrize("name", ["packed structure", "constant function", "recovery watchdog"])
+@pytest.mark.parametrize("name", ["packed structure", "constant function"])
 def test_verilator_refuses_the_library_without(name: str, image: Made, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="Verilator"):
         verilate(image, without(image, name, tmp_path))
@@ -155,11 +155,6 @@ def test_yosys_refuses_the_library_without(name: str, image: Made, tmp_path: Pat
 def test_yosys_refuses_the_library_for_versal_without(name: str, versal: Made, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="Yosys"):
         elaborate(versal, without(versal, name, tmp_path), "proc")
-
-
-def test_verilator_refuses_the_library_for_versal_without_its_watchdog(versal: Made, tmp_path: Path) -> None:
-    with pytest.raises(BuildFailed, match="Verilator"):
-        verilate(versal, without(versal, "recovery watchdog on Versal", tmp_path))
 
 
 def test_weights_are_constants_only_with_their_correction(image: Made, tmp_path: Path) -> None:

@@ -9,11 +9,20 @@ from functools import partial
 from math import lcm
 
 from toolchain.backends.finn.layers import Layer, layers_of
-from toolchain.backends.finn.timing import converter_timing, fifo_timing, layer_timing
+from toolchain.backends.finn.timing import (
+    cautious_converter_timing,
+    cautious_timing,
+    converter_timing,
+    fifo_timing,
+    layer_timing,
+)
 from toolchain.backends.rtl.streaming.instance import Instance, number
 from toolchain.backends.rtl.streaming.kernels import add_bias
 from toolchain.backends.rtl.streaming.network import Library
+from toolchain.backends.rtl.streaming.plumbing import Plumbing
+from toolchain.backends.rtl.streaming.schedule import Deadlock
 from toolchain.backends.rtl.streaming.timing import StepTiming
+from toolchain.errors import UnsupportedModel
 from toolchain.ir import IntegerType
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.folding_model import slides
@@ -59,6 +68,7 @@ def width_converter(element: IntegerType, input_lanes: int, output_lanes: int, f
         timing=timing,
         output_element=element,
         output_beats=frame_elements // output_lanes,
+        cautious_timing=cautious_converter_timing(input_lanes, output_lanes),
         inner_lanes=(lcm(input_lanes, output_lanes),) * (len(timing) - 1),
     )
 
@@ -87,6 +97,7 @@ class FinnLibrary(Library):
                 Instance(
                     module=adapter_name(layer), parameters=(), input_lanes=layer.inputs, output_lanes=layer.outputs,
                     timing=timing, output_element=element, output_beats=beats, inner_beats=inner, label=layer.kind,
+                    cautious_timing=cautious_timing(layer),
                 )
             )  # fmt: skip
         if stage.bias is None:
@@ -115,7 +126,51 @@ class FinnLibrary(Library):
         window = layer_timing(layers_of(stage, folding, "window")[0])[0][0]
         return max(steps, len(window.consumes)) if isinstance(window, StepTiming) else steps
 
+    def settle(self, plumbing: Plumbing) -> Plumbing:
+        """FIFOs behind forks and before joins deep enough that no beat ever waits for one that waits for it.
+
+        Whether a network of kernels deadlocks does not depend on when its source and its sink stall, only on what its parts can
+        hold; so a schedule with parts that hold no more than FINN's nodes do proves it.
+        """
+        branching = [place for place in plumbing.resizable() if _beside_branch(plumbing, place)]
+        while _deadlocks(plumbing):
+            depths = {place: int(dict(plumbing.drafts[place].instance.parameters)["DEPTH"]) for place in branching}
+            if not branching or min(depths.values()) > 4 * max(plumbing.stream((place, 0))[2] for place in branching):
+                raise UnsupportedModel(
+                    "FINN's nodes cannot hold what the branches of this network need; use --backend rtl"
+                )
+            plumbing = plumbing.with_depths({place: max(8, 2 * depth) for place, depth in depths.items()})
+        return plumbing
+
     def why_fifo(self, stage: Stage, folding: StageFolding) -> str:
         if stage.name in self.own:
             return super().why_fifo(stage, folding)
         return "lets the stages before go on during the windows" if slides(stage) else "stands before each FINN node"
+
+
+#: Frames that have to pass for a network to count as one that does not deadlock: more than its parts hold together.
+_PROOF_FRAMES = 6
+
+
+def _beside_branch(plumbing: Plumbing, place: int) -> bool:
+    """Whether a FIFO stands behind a fork or before a kernel of several inputs."""
+    draft = plumbing.drafts[place]
+    if not draft.instance.is_fifo:
+        return False
+    writer = draft.inputs[0][0]
+    if writer >= 0 and len(plumbing.drafts[writer].instance.output_ports) > 1:
+        return True
+    readers = [other for other in plumbing.drafts if (place, 0) in other.inputs]
+    return any(len(reader.inputs) > 1 for reader in readers)
+
+
+def _deadlocks(plumbing: Plumbing) -> bool:
+    drafts = [
+        replace(draft, instance=replace(draft.instance, timing=draft.instance.cautious_timing or draft.instance.timing))
+        for draft in plumbing.drafts
+    ]
+    try:
+        replace(plumbing, drafts=drafts).schedule().extend(_PROOF_FRAMES)
+    except Deadlock:
+        return True
+    return False

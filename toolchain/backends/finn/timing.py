@@ -3,7 +3,7 @@
 
 The conventions are those of `toolchain.backends.rtl.streaming.timing`. Two things are simpler here than in FINN's RTL: a matrix
 unit that is held up locks its input until its output queue is empty, and a window's buffer is read and written in a fixed
-order of steps, as both happen when nothing stalls. What a node is said to hold is never more than what it holds.
+order of steps, as both happen when nothing stalls. What a node holds when it is stalled is what `cautious_timing` says, or more.
 """
 
 from __future__ import annotations
@@ -55,6 +55,36 @@ def converter_timing(input_lanes: int, output_lanes: int) -> tuple[Timing, ...]:
     if narrow > 1:
         parts.append(NarrowTiming(narrow))
     return tuple(parts)
+
+
+def cautious_timing(layer: Layer) -> tuple[Timing, ...]:
+    """Rules under which a node holds no more than it really does, for the proof that a network does not deadlock.
+
+    A matrix unit that is held up starts no further result when two are waiting; a border has one beat waiting.
+    """
+    timing, _ = layer_timing(layer)
+    last = timing[-1]
+    assert isinstance(last, StepTiming)
+    if layer.kind == "matrix":
+        starts = np.roll(last.produces, 1)
+        latency = len(starts) - 1 + last.outputs[0].latency_cycles
+        return (*timing[:-1], StepTiming(last.consumes, starts, (Queue(2, latency),)))
+    if layer.kind == "pad":
+        return (StepTiming(last.consumes, last.produces, (Queue(1, 1),)),)
+    return timing
+
+
+def cautious_converter_timing(input_lanes: int, output_lanes: int) -> tuple[Timing, ...]:
+    """The width converter with room for one beat of the wider side."""
+
+    def cautious(part: Timing) -> Timing:
+        if not isinstance(part, NarrowTiming):
+            return part
+        takes = np.zeros(part.factor, np.int32)
+        takes[0] = 1
+        return pattern_timing(takes, np.ones(part.factor, np.int32), Queue(1, 1))
+
+    return tuple(cautious(part) for part in converter_timing(input_lanes, output_lanes))
 
 
 def _matrix_timing(layer: Layer) -> tuple[tuple[Timing, ...], tuple[int, ...]]:

@@ -34,7 +34,8 @@ class Instance:
     parameters: (name, SystemVerilog expression), in the order of the module.
     input_lanes, output_lanes: elements of a beat on both sides. timing: the rules of the module, or of each module of
     the chain that it consists of; inner_lanes: elements of a beat between the parts of that chain, or inner_beats: beats a frame
-    there, where that is no whole number. is_fifo: whether it does nothing but hold beats.
+    there, where that is no whole number. is_fifo: whether it does nothing but hold beats. cautious_timing: where `timing` is an
+    approximation, rules under which it never holds more than it does, for the proof that a network does not deadlock.
     output_element, output_beats: of each output stream, which all carry the same; beats a frame. label: what it adds to its
     stage's name where a stage consists of several instances. input_ports, output_ports: prefixes of the ports' names.
     resize: makes the instance with another depth of its memory, for those whose depth the schedule decides; least_depth: the
@@ -53,6 +54,7 @@ class Instance:
     inner_lanes: tuple[int, ...] = ()
     inner_beats: tuple[int, ...] = ()
     is_fifo: bool = False
+    cautious_timing: tuple[Timing, ...] = ()
     label: str = ""
     input_ports: tuple[str, ...] = ("s_axis",)
     output_ports: tuple[str, ...] = ("m_axis",)

@@ -107,6 +107,10 @@ class Library:
         """Cycles a frame that a stage takes at least."""
         return cycles(stage, folding)
 
+    def settle(self, plumbing: Plumbing) -> Plumbing:
+        """The network once its FIFOs are sized; a library whose rules are approximations makes sure here that it cannot deadlock."""
+        return plumbing
+
     def why_fifo(self, stage: Stage, option: StageFolding) -> str:
         """Why a FIFO stands before a stage; empty if none does."""
         if is_matrix(stage):
@@ -128,7 +132,7 @@ def lay_out(graph: Graph, folding: Folding, library_modules: Sequence[str], libr
     library = library or Library()
     plumbing = draw(graph, folding, library)
     target = max([library.cycles(stage, folding.stages[stage.name]) for stage in group_stages(graph)], default=1)
-    plumbing = size_memories(plumbing, max(target, plumbing.source_beats))
+    plumbing = library.settle(size_memories(plumbing, max(target, plumbing.source_beats)))
     schedule = plumbing.schedule()
     streams, parts = _name(plumbing)
     return Network(
