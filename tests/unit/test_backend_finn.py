@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.equivalence.rtl_images import image_members
 from toolchain.backends.base import refusals, require_supported
-from toolchain.backends.finn import design, write_request
+from toolchain.backends.finn import Design, design, write_request
 from toolchain.backends.finn.layers import canonical_thresholds, dsp_block, why_own_kernel
 from toolchain.backends.finn.lower import lower
 from toolchain.errors import UnsupportedModel
@@ -212,6 +213,27 @@ def test_the_request_holds_what_finn_needs(tmp_path: Path) -> None:
     with np.load(tmp_path / "tables.npz") as stored:
         assert (stored[decided.layers[0].name] == weights).all()
         assert stored[decided.layers[1].name].shape == (6, 3)
+
+
+def test_branches_cannot_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ways joined one behind the other: one has to hold all that the other waits for.
+
+    With the depths of the pace alone this network stalls in simulation (tests/equivalence/test_finn.py runs it).
+    """
+    from toolchain.backends.finn import instances
+
+    (member,) = image_members(range(116, 117))
+    graph, target = member.graph, Target(cycles_per_frame=member.cycles_per_frame)
+    with monkeypatch.context() as patched:
+        patched.setattr(instances.FinnLibrary, "settle", lambda library, plumbing: plumbing)
+        unsettled = design(graph, target)
+    settled = design(graph, target)
+
+    def depths(decided: Design) -> list[int]:
+        parts = [part for part in decided.network.parts if part.instance.is_fifo]
+        return [int(dict(part.instance.parameters)["DEPTH"]) for part in parts]
+
+    assert sum(depths(settled)) > sum(depths(unsettled))
 
 
 def test_what_nothing_expresses_is_named_with_the_backend_that_may() -> None:
