@@ -6,7 +6,8 @@ Instances of every module with drawn parameters are synthesised by Yosys as the 
 half of them, by least squares of relative errors, none below zero; DSP blocks and block RAMs are not fitted. The other half, drawn
 with another seed, is predicted: for each module the mean of the errors without sign, and the predicted counts of all its
 instances together beside the synthesised ones. Then whole networks, whose layers were not fitted either: predicted counts of the
-core from its plan, synthesised counts of the flattened core. Counts are those of toolchain/resources.py; a block RAM has 18
+core from its plan, synthesised counts of the flattened core. (Terms were added to the models where networks showed that one was
+missing; what a term costs comes from the instances alone.) Counts are those of toolchain/resources.py; a block RAM has 18
 Kbit. A run rewrites toolchain/backends/rtl/streaming/area/coefficients.json. Results of synthesis are kept in
 build/resource_model by the digest of what was synthesised.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def autoencoder() -> Graph:
     builder = GraphBuilder("autoencoder")
     x = builder.add(Input((640,), IntegerType(True, 8, 5)), name="features")
     sizes = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640)
-    for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         weights = np.clip(np.rint(random.normal(0, 9, (inputs, outputs))), -31, 31).astype(np.int64)
         x = builder.add(Dense(weights, 5), x, name=f"dense{layer}")
         x = builder.add(AddBias(random.integers(-128, 128, outputs), 5), x, name=f"bias{layer}")

@@ -166,7 +166,8 @@ def lookup(p: Parameters) -> Bill:
         bill.ffs("element.registers", address)
     bill.ffs("element.registers", lanes * address)
     memory = p.memories.get("TABLE_FILE")
-    if is_block_rom(depth, output, p.family):
+    # The mapper looks at whole words, of which a lane of a beat with tables of its own uses a part.
+    if is_block_rom(depth, lanes * output if own else output, p.family):
         bill.block_ram = lanes * block_rams(depth, output)
         bill.ffs("memory.register", lanes * output)
     else:
@@ -176,7 +177,7 @@ def lookup(p: Parameters) -> Bill:
             bits = word_bits(memory)
             parts = [bits[:, lane * output : (lane + 1) * output] for lane in range(lanes)] if own else [bits] * lanes
             luts = sum(columns_luts(part, p.family) for part in parts)
-        bill.luts("memory.rom" if distributed else "memory.deep_rom", luts)
+        bill.luts("memory.rom" if distributed else "lookup.deep_rom", luts)
         bill.ffs("memory.register", lanes * output * (1 if distributed else 2))
     bill.add(result_queue(lanes * output, (2 if distributed else 3) + 3, p.family))
     return bill

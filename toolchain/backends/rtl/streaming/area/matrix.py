@@ -37,7 +37,8 @@ def matrix_vector_unit(p: Parameters) -> Bill:
     control = bits_for(steps) + bits_for(beats) + bits_for(groups) if steps > 1 else 0
     bill.ffs("matrix.control", control + 3 + result_cycle + (result_cycle if beats > 1 else 0))
 
-    bill.add(constant_memory(steps, pe * simd * weight, family, p.memories.get("WEIGHT_FILE")))
+    weights = p.memories.get("WEIGHT_FILE")
+    bill.add(constant_memory(steps, pe * simd * weight, family, weights, registered_address=digits))
     packs = -(-pe // pack)
     exact = factor + weight
     packed_width = (pack - 1) * exact + weight + (1 if pack > 1 else 0)

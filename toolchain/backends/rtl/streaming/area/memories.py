@@ -61,10 +61,11 @@ def function_luts(inputs: float, family: str) -> float:
     return cost if inputs <= own + free else cost * _BEYOND[family]
 
 
-def columns_luts(words: np.ndarray, family: str) -> float:
+def columns_luts(words: np.ndarray, family: str, *, by_words: bool = False) -> float:
     """LUTs of the columns (addresses, columns) as functions of the address: equal ones once, constant ones not at all.
 
-    A column that does not depend on some address bits is a function of the others alone.
+    A column that does not depend on some address bits is a function of the others alone. by_words: what `word_luts` gives
+    instead of a function's LUTs.
     """
     depth = len(words)
     inputs = bits_for(depth)
@@ -79,12 +80,19 @@ def columns_luts(words: np.ndarray, family: str) -> float:
         halves = columns.reshape(space >> (bit + 1), 2, 1 << bit, -1)
         used += (halves[:, 0] != halves[:, 1]).any(axis=(0, 1))
     # One address bit alone is no LUT but the register itself.
+    if by_words:
+        return float(sum(word_luts(depth * 2.0 ** (int(count) - inputs), family) for count in used if count > 1))
     return float(sum(function_luts(int(count), family) for count in used if count > 1))
 
 
+def word_luts(words: float, family: str) -> float:
+    """LUTs of a bit that is chosen from so many words, if each LUT holds as many as it has entries."""
+    return words / float(1 << LUT_INPUTS[family])
+
+
 @lru_cache(maxsize=4096)
-def _file_luts(memory: MemoryFile, family: str) -> float:
-    return columns_luts(word_bits(memory), family)
+def _file_luts(memory: MemoryFile, family: str, by_words: bool) -> float:
+    return columns_luts(word_bits(memory), family, by_words=by_words)
 
 
 def word_bits(memory: MemoryFile) -> np.ndarray:
@@ -99,8 +107,14 @@ def is_block_rom(depth: int, width: int, family: str) -> bool:
     return depth > DISTRIBUTED_DEPTH and depth * width > _ROM_BITS[family] * block_rams(depth, width)
 
 
-def constant_memory(depth: int, width: int, family: str, memory: MemoryFile | None) -> Bill:
-    """The module of that name. memory: its content, if known."""
+def constant_memory(
+    depth: int, width: int, family: str, memory: MemoryFile | None, *, registered_address: bool = False
+) -> Bill:
+    """The module of that name. memory: its content, if known.
+
+    registered_address: a register stands between a counter and the address. Without one, synthesis joins the functions with
+    the counter's logic, which makes them larger.
+    """
     bill = Bill()
     if is_block_rom(depth, width, family):
         bill.block_ram, banks = _blocks(depth, width)
@@ -108,8 +122,11 @@ def constant_memory(depth: int, width: int, family: str, memory: MemoryFile | No
         bill.ffs("memory.register", width)
         return bill
     known = memory is not None and depth <= 4096
-    columns = _file_luts(memory, family) if known and memory else width * function_luts(bits_for(depth), family)
-    bill.luts("memory.rom" if depth <= DISTRIBUTED_DEPTH else "memory.deep_rom", columns)
+    counted = depth > DISTRIBUTED_DEPTH and not registered_address
+    unknown = word_luts(depth, family) if counted else function_luts(bits_for(depth), family)
+    columns = _file_luts(memory, family, counted) if known and memory else width * unknown
+    term = "memory.counted_rom" if counted else "memory.rom" if depth <= DISTRIBUTED_DEPTH else "memory.deep_rom"
+    bill.luts(term, columns)
     bill.ffs("memory.register", width + (bits_for(depth) if depth <= DISTRIBUTED_DEPTH else width))
     return bill
 
@@ -128,6 +145,7 @@ def random_access(rows: int, width: int, family: str, *, registered: bool = True
         luts = 4.0 * banks * ceil(width / per_cell)
         cost = 8.0 * banks * width / per_cell
     in_flip_flops = rows * width <= 4
+    cost += 0.5 * (banks - 1)  # of the bits that choose a bank to write
     if registered and cost + _multiplexer_cost(banks, width) > _BLOCK_COST * blocks:
         bill.block_ram = blocks
         bill.luts("memory.block_multiplexer", width * (block_banks - 1))
