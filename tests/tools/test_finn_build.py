@@ -56,8 +56,12 @@ OPTIONS: dict[str, Any] = {"backend": "finn", "measure": False, "bulk_vectors": 
 
 @pytest.fixture(scope="module")
 def built(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("build") / "out"
-    result = toolchain.build_hardware(model, out=out, part="LFE5U-25F-6BG256C", **OPTIONS)
+    """A build where the home folder cannot be written, which FINN would do."""
+    out, cache = tmp_path_factory.mktemp("build") / "out", Path.home() / ".cache"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HOME", str(out / "no" / "home"))
+        patched.setenv("XDG_CACHE_HOME", str(cache))
+        result = toolchain.build_hardware(model, out=out, part="LFE5U-25F-6BG256C", **OPTIONS)
     assert not any(result.cached.values())
     return out
 

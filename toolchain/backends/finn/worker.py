@@ -36,6 +36,8 @@ def main() -> None:
     work.mkdir()
     say("importing FINN")
     os.environ["FINN_BUILD_DIR"] = str(work)
+    # FINN makes a folder for settings in the home folder, which need not be writable, and whose settings are not this build's.
+    os.environ["HOME"] = str(work)
     installed = _installed_library()
     os.environ["FINN_RTLLIB"] = str(work / "library")
     corrections = make_overlay(installed, work / "library", without=request.get("without_corrections", []))
