@@ -101,6 +101,15 @@ def test_memories_that_are_written(family: str, rows: int, width: int, blocks: i
     assert random_access(rows, width, family).block_ram == blocks
 
 
+@pytest.mark.parametrize("family", area.FAMILIES)
+def test_constants_that_can_be_replaced_are_memories_that_are_written(family: str) -> None:
+    constant = MemoryFile("memory/a.hex", 40, (5,) * 256)
+    assert constant_memory(256, 40, family, constant, loadable=True).block_ram == 2
+    short = constant_memory(64, 400, family, None, loadable=True)
+    assert short.block_ram == 0
+    assert short.lut["memory.lut_ram"] > 0
+
+
 def test_words_beyond_a_block_lie_beside_the_others() -> None:
     assert block_rams(512, 36) == 1
     assert block_rams(513, 36) == 2

@@ -53,6 +53,11 @@ class Parameters:
     def __getitem__(self, name: str) -> int:
         return self.values[name]
 
+    @property
+    def loadable(self) -> bool:
+        """Whether the module's constants can be replaced at run time."""
+        return bool(self.values.get("LOADABLE", 0))
+
     def get(self, name: str, default: int) -> int:
         return self.values.get(name, default)
 

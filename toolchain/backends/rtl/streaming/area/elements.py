@@ -61,7 +61,9 @@ def add_bias(p: Parameters) -> Bill:
     lanes, output, beats = p["PE"], p["OUTPUT_WIDTH"], p["CHANNELS"] // p["PE"]
     bill = Bill()
     bill.add(_beat_control(beats, 3))
-    bill.add(constant_memory(beats, lanes * p["BIAS_WIDTH"], p.family, p.memories.get("BIAS_FILE")))
+    bill.add(
+        constant_memory(beats, lanes * p["BIAS_WIDTH"], p.family, p.memories.get("BIAS_FILE"), loadable=p.loadable)
+    )
     bill.add(adders([output - p["INPUT_SHIFT"]], p.family), lanes)
     bill.ffs("element.registers", lanes * (2 * p["INPUT_WIDTH"] + output))
     bill.add(result_queue(lanes * output, 6, p.family))
@@ -74,7 +76,11 @@ def scale(p: Parameters) -> Bill:
     product = min(signed + p["FACTOR_WIDTH"], output)
     bill = Bill()
     bill.add(_beat_control(p["PERIOD"], 4))
-    bill.add(constant_memory(p["PERIOD"], lanes * p["FACTOR_WIDTH"], p.family, p.memories.get("FACTOR_FILE")))
+    bill.add(
+        constant_memory(
+            p["PERIOD"], lanes * p["FACTOR_WIDTH"], p.family, p.memories.get("FACTOR_FILE"), loadable=p.loadable
+        )
+    )
     bill.ffs("element.registers", lanes * 2 * p["INPUT_WIDTH"])
     bill.add(multiplier(signed, p["FACTOR_WIDTH"], product, p.family), lanes)
     bill.add(result_queue(lanes * output, 7, p.family))
@@ -87,7 +93,7 @@ def threshold(p: Parameters) -> Bill:
     levels = count.bit_length()
     signed = p["INPUT_WIDTH"] + (0 if p["INPUT_SIGNED"] else 1)
     compared = max(signed, width)
-    tables = beats <= 64 and beats << levels <= 4096
+    tables = not p.loadable and beats <= 64 and beats << levels <= 4096
     result_cycle = (1 if tables else 2) + levels - 1
     bill = Bill()
     bill.add(_beat_control(beats, result_cycle))
@@ -105,7 +111,11 @@ def threshold(p: Parameters) -> Bill:
         bill.ffs("threshold.middles", lanes * levels * width if beats > 1 else lanes * (levels - 1) * width)
         bill.ffs("threshold.counts", lanes * levels * (levels - 1) / 2 + (levels - 1) * bits_for(beats) * (beats > 1))
     else:
-        bill.add(constant_memory(beats, lanes * count * width, p.family, p.memories.get("THRESHOLD_FILE")))
+        bill.add(
+            constant_memory(
+                beats, lanes * count * width, p.family, p.memories.get("THRESHOLD_FILE"), loadable=p.loadable
+            )
+        )
         moved = sum((1 << (levels - level)) - 1 for level in range(1, levels))
         bill.luts("threshold.moved_bits", lanes * width * moved)
         bill.ffs("threshold.moved_bits", lanes * width * moved)

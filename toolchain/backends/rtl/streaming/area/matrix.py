@@ -38,7 +38,8 @@ def matrix_vector_unit(p: Parameters) -> Bill:
     bill.ffs("matrix.control", control + 3 + result_cycle + (result_cycle if beats > 1 else 0))
 
     weights = p.memories.get("WEIGHT_FILE")
-    bill.add(constant_memory(steps, pe * simd * weight, family, weights, registered_address=digits))
+    memory = constant_memory(steps, pe * simd * weight, family, weights, registered_address=digits, loadable=p.loadable)
+    bill.add(memory)
     packs = -(-pe // pack)
     exact = factor + weight
     packed_width = (pack - 1) * exact + weight + (1 if pack > 1 else 0)
@@ -70,7 +71,9 @@ def matrix_vector_unit(p: Parameters) -> Bill:
         bill.add(adders([total], family), pe)
         bill.ffs("matrix.accumulators", pe * total * (2 if p["HAS_BIAS"] else 1))
     if p["HAS_BIAS"]:
-        bill.add(constant_memory(groups, pe * p["BIAS_WIDTH"], family, p.memories.get("BIAS_FILE")))
+        bill.add(
+            constant_memory(groups, pe * p["BIAS_WIDTH"], family, p.memories.get("BIAS_FILE"), loadable=p.loadable)
+        )
         bill.add(adders([total], family), pe)
         if groups > 1:
             count_term(bill, bits_for(groups), "matrix.count")

@@ -108,14 +108,24 @@ def is_block_rom(depth: int, width: int, family: str) -> bool:
 
 
 def constant_memory(
-    depth: int, width: int, family: str, memory: MemoryFile | None, *, registered_address: bool = False
+    depth: int,
+    width: int,
+    family: str,
+    memory: MemoryFile | None,
+    *,
+    registered_address: bool = False,
+    loadable: bool = False,
 ) -> Bill:
-    """The module of that name. memory: its content, if known.
+    """The module of that name. memory: its content, if known. loadable: its words can be replaced at run time.
 
     registered_address: a register stands between a counter and the address. Without one, synthesis joins the functions with
     the counter's logic, which makes them larger.
     """
     bill = Bill()
+    if loadable:
+        bill.add(random_access(depth, width, family, registered=depth > DISTRIBUTED_DEPTH))
+        bill.ffs("memory.load_registers", 33 + bits_for(depth) + 32 * (ceil(width / 32) - 1) + width)
+        return bill
     if is_block_rom(depth, width, family):
         bill.block_ram, banks = _blocks(depth, width)
         bill.luts("memory.block_multiplexer", width * (banks - 1))

@@ -68,11 +68,16 @@ class StageAreas:
                 self._windows[key] = windows_before(stage, option.simd)
             for instance in self._windows[key]:
                 total += instance_area(instance, self._family)
+                total += self.converter(stage.input_type.element, instance.output_lanes, option.simd)
             values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._dsp_width}
             total += price(bill_of("matrix_vector_unit", Parameters(values, {}, self._family)), self._family)
         else:
+            found: Instance | None = None
             for instance in self._library.instances(stage, option, "stage"):
+                if found is not None:
+                    total += self.converter(found.output_element, found.output_lanes, instance.input_lanes)
                 total += instance_area(instance, self._family)
+                found = instance
         if self._library.why_fifo(stage, option):
             total += self._fifos(stage, option)
         return total
