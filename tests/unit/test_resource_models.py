@@ -174,6 +174,23 @@ def test_dsp_blocks_that_rows_share() -> None:
     assert StageAreas("ecp5", 0).stage(stage, option).dsp == 2 * 6
 
 
+@pytest.mark.parametrize("size", [4, 64])
+def test_converters_within_a_stage_count(size: int, random: np.random.Generator) -> None:
+    """Whole windows of 9 pixels leave one instance, and the next takes 3 pixels: in layers whose words are looked at, or not."""
+    weights = random.integers(-3, 4, (3, 3, size, size))
+    stage = stage_of((6, 6, size), IntegerType(False, 3), Conv(weights, (1, 1), (1, 1)))
+    areas = StageAreas("ecp5", 18)
+    widths = {option.simd for option in options(stage)}
+    assert 3 * size in widths
+    for simd, converted in ((9 * size, False), (3 * size, True)):
+        option = StageFolding(simd, 1)
+        instances = kernels()[Conv].instances(stage, option, "stage")
+        alone = sum(area.instance_area(instance, "ecp5").ff for instance in instances)
+        between = areas.converter(stage.input_type.element, 9 * size, simd).ff
+        assert (between > 0) == converted
+        assert areas.stage(stage, option).ff == pytest.approx(alone + between)
+
+
 STAGES = {
     "dense": lambda r: stage_of((12,), IntegerType(False, 4), Dense(r.integers(-7, 8, (12, 6)))),
     "bias": lambda r: stage_of(
