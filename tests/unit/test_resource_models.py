@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.area.instances import samples
 from toolchain.backends.rtl.streaming import area, buffers
-from toolchain.backends.rtl.streaming.area.bill import integer
+from toolchain.backends.rtl.streaming.area.bill import Parameters, integer
 from toolchain.backends.rtl.streaming.area.memories import (
     block_rams,
     columns_luts,
@@ -99,6 +99,23 @@ def test_read_only_memories(family: str, depth: int, width: int, blocks: int) ->
 )  # fmt: skip
 def test_memories_that_are_written(family: str, rows: int, width: int, blocks: int) -> None:
     assert random_access(rows, width, family).block_ram == blocks
+
+
+# What Yosys 0.70 made of lookup on ECP5: (channels, lanes, tables, entries, bits of an entry) -> block RAMs.
+@pytest.mark.parametrize(
+    ("channels", "lanes_", "rows", "entries", "width", "blocks"),
+    [(4, 2, 4, 128, 6, 2), (4, 2, 4, 64, 6, 0), (8, 8, 1, 128, 7, 0), (8, 1, 8, 32, 4, 0)],
+)
+def test_lookup_tables(channels: int, lanes_: int, rows: int, entries: int, width: int, blocks: int) -> None:
+    values = {
+        "CHANNELS": channels,
+        "PE": lanes_,
+        "ROWS": rows,
+        "ENTRIES": entries,
+        "INPUT_WIDTH": 7,
+        "OUTPUT_WIDTH": width,
+    }
+    assert area.bill_of("lookup", Parameters(values, {}, "ecp5")).block_ram == blocks
 
 
 @pytest.mark.parametrize("family", area.FAMILIES)
