@@ -85,6 +85,10 @@ def test_targets_and_estimates(model: Path, tmp_path: Path) -> None:
     assert records["used_lut", "estimated"]["tool"] == "bitwright"
     assert records["used_dsp", "post_synthesis"]["value"] == 0
     assert records["utilisation_lut", "estimated"]["value"] < 100
+    assert (
+        "Folding was chosen for a latency of at most 1.20 us (60 cycles at 50 MHz) and at most 1,500 LUT, 0 DSP, by estimates "
+        "before synthesis." in found.report["notes"]
+    )
 
 
 def test_build_until_rtl_and_again(model: Path, tmp_path: Path) -> None:

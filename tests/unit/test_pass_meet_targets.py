@@ -209,6 +209,8 @@ def test_plans_within_their_targets() -> None:
     budget = {"LUT": int(0.8 * free["estimated"]["resources"]["LUT"])}
     small = plan(graph, Target(ECP5, budget=budget)).facts
     assert small["estimated"]["resources"]["LUT"] <= budget["LUT"]
+    assert small["targets"] == {"budget": budget}
+    assert "targets" not in free
     assert small["initiation_interval_cycles"] > free["initiation_interval_cycles"]
     latency = 2 * free["latency_cycles"] // 3
     prompt = plan(graph, Target(ECP5, latency_cycles=latency)).facts

@@ -26,6 +26,8 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
     facts = {name: result.facts for name, result in results.items()}
     ladder = [facts[name]["rung"] for name in ("graph", "hls", "simulation", "bench", "netlist") if name in facts]
     notes = [note for name in ("graph", "measure") if name in facts for note in facts[name]["notes"]]
+    if "rtl" in facts and "targets" in facts["rtl"]["facts"]:
+        notes.append(_asked(facts["rtl"]["facts"]["targets"], target.clock_mhz))
     for number in sorted(request.skip_rungs):
         notes.append(f"Rung {number} was left out as asked.")
     if facts.get("hls", {}).get("note"):
@@ -78,6 +80,17 @@ def _finn_notes(facts: Mapping[str, Any]) -> list[str]:
 def _folding(plan_facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     keys = ("simd", "pe", "multipliers", "beats", "module")
     return [{"name": node["name"], **{key: node[key] for key in keys}} for node in plan_facts["nodes"]]
+
+
+def _asked(targets: Mapping[str, Any], clock_mhz: float) -> str:
+    """What folding was chosen for, as a note."""
+    parts = []
+    if "latency_cycles" in targets:
+        cycles = targets["latency_cycles"]
+        parts.append(f"a latency of at most {cycles / clock_mhz:,.2f} us ({cycles:,} cycles at {clock_mhz:g} MHz)")
+    if "budget" in targets:
+        parts.append("at most " + ", ".join(f"{count:,} {name}" for name, count in targets["budget"].items()))
+    return f"Folding was chosen for {' and '.join(parts)}, by estimates before synthesis."
 
 
 def _version(distribution: str) -> str:

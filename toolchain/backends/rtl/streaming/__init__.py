@@ -51,7 +51,7 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     """
     from toolchain import __version__
     from toolchain.backends.rtl.streaming.emit import comment_text, facts, top_text
-    from toolchain.backends.rtl.streaming.meet_target import estimate, laid_out_for
+    from toolchain.backends.rtl.streaming.meet_target import asked, estimate, laid_out_for
     from toolchain.backends.rtl.streaming.network import Library, lay_out
     from toolchain.backends.rtl.streaming.packaging import core_file, ipxact_file
 
@@ -73,7 +73,7 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     files.append(PlannedFile.text(f"{network.top}.core", core_file(network, sources, memories, description)))
     files.append(PlannedFile.text(f"{network.top}.xml", ipxact_file(network, sources, memories, description)))
     files.append(PlannedFile.text("files.f", "".join(f"{path}\n" for path in sources)))
-    found = {**facts(network, graph), **({"estimated": estimated} if estimated else {})}
+    found = {**facts(network, graph), **asked(target), **({"estimated": estimated} if estimated else {})}
     return BuildPlan("rtl-streaming", network.top, tuple(files), found)
 
 

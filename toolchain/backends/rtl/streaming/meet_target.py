@@ -77,6 +77,16 @@ def _text(amounts: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:,.0f} {name}" for name, amount in amounts.items())
 
 
+def asked(target: Target) -> dict[str, Any]:
+    """The fact `targets`: what was asked for beside the interval; nothing where nothing was."""
+    found: dict[str, Any] = {}
+    if target.latency_cycles is not None:
+        found["latency_cycles"] = target.latency_cycles
+    if target.budget:
+        found["budget"] = dict(target.budget)
+    return {"targets": found} if found else {}
+
+
 def estimate(network: Network, target: Target) -> dict[str, Any] | None:
     """What the network takes of the target's device, by part and together; None where there is no model of its family.
 
