@@ -82,6 +82,16 @@ def test_rungs_3_to_5_and_the_report(built: Path, model: Path) -> None:
     assert all(again.cached.values())
 
 
+@pytest.mark.parametrize("part", ["xc7z020clg400-1", "xczu7ev-ffvc1156-2-e"])
+def test_the_netlist_of_amds_families(part: str, model: Path, tmp_path: Path) -> None:
+    options = {**OPTIONS, "skip_rungs": (2, 4), "bulk_vectors": 300}
+    report = toolchain.build_hardware(model, out=tmp_path / "out", part=part, **options).report
+    ladder = {entry["rung"]: entry for entry in report["ladder"]}
+    assert (ladder[5]["name"], ladder[5]["mismatches"]) == ("Synthesised netlist, multipliers as LUTs", 0)
+    assert ladder[5]["vectors"] == 2000
+    assert not [record for record in report["measurements"] if "LUT" in record["name"]]
+
+
 def test_node_by_node(built: Path, model: Path) -> None:
     """Every stage's stream was compared, FINN's nodes among them."""
     facts = json.loads((built / "rtl" / "stage.json").read_text())["facts"]["facts"]

@@ -127,7 +127,8 @@ def _tasks(context: Context, loaded: Any) -> list[Task]:
         add("rtl", finn.run_finn_rtl, "finn")
     elif rtl:
         add("rtl", hardware.run_rtl, "graph")
-    if rtl and until >= Stage.NETLIST:
+    amd = rtl and request.target.device is not None and request.target.device.family != "ecp5"
+    if rtl and until >= Stage.NETLIST and not amd:
         add("synthesis", hardware.run_synthesis, "rtl")
         if until >= Stage.BITSTREAM:
             add("bitstream", hardware.run_bitstream, "rtl", "synthesis")
@@ -138,7 +139,10 @@ def _tasks(context: Context, loaded: Any) -> list[Task]:
     if rtl and 4 not in skip:
         add("bench", hardware.run_bench, "rtl")
     if rtl and until >= Stage.NETLIST and 5 not in skip:
-        add("netlist", hardware.run_netlist, "rtl", "synthesis")
+        if amd:
+            add("netlist", finn.run_amd_netlist, "rtl")
+        else:
+            add("netlist", hardware.run_netlist, "rtl", "synthesis")
     if rtl and until >= Stage.BITSTREAM:
         add("board", hardware.run_board, "rtl", "bitstream")
     if request.measure and until > Stage.GRAPH:

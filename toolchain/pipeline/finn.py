@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.build.folder import StageResult, source_digest
-from toolchain.pipeline.context import Context, versions
+from toolchain.pipeline.context import Context, refuse_mismatch, rung, versions
 from toolchain.plan import BuildPlan, PlannedFile
 
 #: In the stage's folder: the plan's files in order, and the simulation that rung 3 uses again.
 _PLAN, SIMULATION = "plan.json", "simulation"
 #: Vectors with which cycles are counted.
 _COUNTED_VECTORS = 64
+#: Vectors of rung 5: about so many cycles of the netlist, within bounds.
+_NETLIST_CYCLES, _FEWEST_NETLIST_VECTORS, _MOST_NETLIST_VECTORS = 200_000, 20, 2000
 
 
 def run_finn(context: Context) -> StageResult:
@@ -62,6 +64,36 @@ def run_finn_rtl(context: Context, finn: StageResult) -> StageResult:
         **versions("verilator", "numpy"),
     }
     return context.stage("rtl", key, work)
+
+
+def run_amd_netlist(context: Context, rtl: StageResult) -> StageResult:
+    """Stage `netlist` of a FINN build for an AMD part: rung 5 on Yosys' netlist, without DSP blocks and block RAM."""
+    device = context.request.target.device
+    assert device is not None
+    interval = int(rtl.facts["facts"]["initiation_interval_cycles"])
+    count = max(_FEWEST_NETLIST_VECTORS, min(_MOST_NETLIST_VECTORS, _NETLIST_CYCLES // interval))
+
+    def work(folder: Path) -> dict[str, Any]:
+        from toolchain.verify.finn_netlist import build_amd_netlist_simulation
+        from toolchain.verify.simulate import verify_bulk
+
+        say = context.say("netlist")
+        say("Yosys: the design as LUTs and flip-flops, and their simulation")
+        library = build_amd_netlist_simulation(read_plan(rtl), device.family, folder)
+        say(f"rung 5: {count:,} vectors")
+        result = verify_bulk(context.hardware_graph, library, context.vectors(count, seed=5))
+        refuse_mismatch("rung 5 (synthesised netlist)", result.mismatches, result.first_mismatch)
+        name = "Synthesised netlist, multipliers as LUTs"
+        return {"rung": rung(5, name, result.vectors, result.mismatches, result.seconds)}
+
+    key = {
+        "plan": rtl.facts["plan_digest"],
+        "family": device.family,
+        "vectors": context.model.result.key,
+        "sources": source_digest("ir", "verify", "build/tools"),
+        **versions("verilator", "pyosys"),
+    }
+    return context.stage("netlist", key, work)
 
 
 def read_plan(rtl: StageResult) -> BuildPlan:

@@ -228,7 +228,9 @@ def _within_budget(target: Target, budget: str | Mapping[str, int] | None) -> Ta
 
 
 def _last_stage(backend: str, until: str | None, target: Target) -> Stage:
-    synthesised = target.device is not None and target.device.family == "ecp5"
+    family = target.device.family if target.device else ""
+    # Of a FINN design for AMD's parts there is a netlist to verify, though no place and route.
+    synthesised = family == "ecp5" or (backend == "finn" and family in ("xc7", "usplus"))
     if until is None:
         if backend == "hls4ml":
             return Stage.HLS
