@@ -75,6 +75,8 @@ def test_rungs_3_to_5_and_the_report(built: Path, model: Path) -> None:
     assert report["backend"] == "finn"
     notes = " ".join(report["notes"])
     assert "FINN (xc7z020clg400-1) made 3 nodes of the design." in notes
+    assert {"finn_project", "finn_hls", "finn_hardware_graph"} <= set(report["artefacts"])
+    assert "no project" not in notes
     assert "Stage 'class' is one of this project's kernels: FINN has label selection in HLS only." in notes
     figures = {record["name"]: record["value"] for record in report["measurements"]}
     assert f"the stitched RTL takes one every {figures['initiation_interval_cycles']:.0f} cycles" in notes

@@ -68,6 +68,8 @@ def _finn_notes(facts: Mapping[str, Any]) -> list[str]:
     notes += [
         f"Stage {name!r} is one of this project's kernels: {why}." for name, why in facts["finn"]["own_kernels"].items()
     ]
+    if facts["finn"]["no_project"]:
+        notes.append(f"There is no project for FINN's own flow: {facts['finn']['no_project']}.")
     if "rtl" in facts:
         plan = facts["rtl"]["facts"]
         notes.append(
@@ -167,6 +169,8 @@ def _artefacts(context: Context, results: Mapping[str, StageResult]) -> dict[str
         "rtl_file_list": "rtl/files.f",
         "finn_hardware_graph": "finn/hardware.onnx",
         "finn_qonnx": "finn/model.onnx",
+        "finn_project": "finn/project",
+        "finn_hls": "finn/hls",
     }
     if "rtl" in results:
         candidates["rtl_top"] = f"rtl/rtl/{results['rtl'].facts['facts']['top']}.sv"

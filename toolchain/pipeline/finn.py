@@ -24,7 +24,7 @@ def run_finn(context: Context) -> StageResult:
 
     def work(folder: Path) -> dict[str, Any]:
         from toolchain.backends.finn import write_request
-        from toolchain.build.tools.finn import nodes_of, run_worker
+        from toolchain.build.tools.finn import made_in, run_worker
 
         say = context.say("finn")
         say("folding and FIFO depths")
@@ -32,7 +32,13 @@ def run_finn(context: Context) -> StageResult:
         write_request(decided, folder)
         say(f"FINN: {len(decided.layers)} nodes, {len(decided.own)} stages by own kernels")
         run_worker(folder, log=folder / "finn.log")
-        return {"part": decided.part, "own_kernels": dict(decided.own), "nodes": len(nodes_of(folder))}
+        made = made_in(folder)
+        return {
+            "part": decided.part,
+            "own_kernels": dict(decided.own),
+            "nodes": len(made["nodes"]),
+            "no_project": made["whole"]["why"],
+        }
 
     return context.stage("finn", {**context.rtl_key(), **versions("finn-plus", "qonnx", "onnx", "numpy")}, work)
 

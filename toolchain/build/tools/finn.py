@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from toolchain.build.runner import Completed, run
 from toolchain.build.tool import Tool, python_package
@@ -45,10 +46,10 @@ def run_worker(folder: Path, *, log: Path, timeout_s: float = 1800) -> Completed
     )
 
 
-def nodes_of(folder: Path) -> list[dict[str, object]]:
-    """The nodes that the worker made, from its nodes.json. Raises BuildFailed."""
+def made_in(folder: Path) -> dict[str, Any]:
+    """What the worker made, from its nodes.json. Raises BuildFailed."""
     path = folder / "nodes.json"
     try:
-        return list(json.loads(path.read_text())["nodes"])
-    except (OSError, ValueError, KeyError) as error:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
         raise BuildFailed(f"{path}: FINN's worker left no result that can be read ({error}); build again") from None
