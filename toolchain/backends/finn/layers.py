@@ -258,7 +258,7 @@ def _threshold_layer(stage: Stage, operation: Threshold, folding: StageFolding, 
         source=Word(element.signed, max(2, element.width)), result=word,
         numbers={"channels": stage.input_type.channels, "PE": folding.pe, "bias": lowest,
                  "vectors": stage.input_type.size // stage.input_type.channels,
-                 **_shapes(_shape(stage.input_type.shape), _shape(stage.input_type.shape))},
+                 **_shapes(finn_shape(stage.input_type.shape), finn_shape(stage.input_type.shape))},
         table=table,
     )  # fmt: skip
 
@@ -272,7 +272,7 @@ def _pad_layer(stage: Stage, operation: Pad, folding: StageFolding, key: str) ->
         numbers={
             "channels": stage.input_type.channels, "SIMD": folding.simd, "size": [height, width],
             "padding": [top, left, bottom, right],
-            **_shapes(_shape(stage.input_type.shape), _shape(stage.output_type.shape)),
+            **_shapes(finn_shape(stage.input_type.shape), finn_shape(stage.output_type.shape)),
         },
     )  # fmt: skip
 
@@ -281,7 +281,7 @@ def _shapes(before: list[int], after: list[int]) -> dict[str, list[int]]:
     return {"input_shape": before, "output_shape": after}
 
 
-def _shape(shape: tuple[int, ...]) -> list[int]:
+def finn_shape(shape: tuple[int, ...]) -> list[int]:
     """A tensor's shape as FINN has it: a vector, or an image of rows, columns and channels."""
     if len(shape) == 1:
         return [int(shape[0])]
@@ -294,7 +294,7 @@ def _rows(stage: Stage) -> list[int]:
     """The axes of a matrix stage's vectors: of an image's positions, or none where there is one vector."""
     if isinstance(stage.operation, Conv) and not slides(stage) and positions(stage) == 1:
         return []
-    return _shape(stage.output_type.shape)[:-1]
+    return finn_shape(stage.output_type.shape)[:-1]
 
 
 def _source_word(element: IntegerType) -> Word:

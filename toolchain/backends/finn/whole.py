@@ -57,7 +57,7 @@ def whole_model(graph: Any) -> Any:
     from qonnx.core.datatype import DataType
     from qonnx.core.modelwrapper import ModelWrapper
 
-    from toolchain.backends.finn.layers import _shape
+    from toolchain.backends.finn.layers import finn_shape
     from toolchain.passes.folding_model import is_depthwise
 
     nodes: list[Any] = []
@@ -93,7 +93,7 @@ def whole_model(graph: Any) -> Any:
         inputs = [tensors[name] for name in node.inputs]
         before = graph.input_types(node)
         result = graph.types[node.name]
-        shapes[out] = (1, *_shape(result.shape))
+        shapes[out] = (1, *finn_shape(result.shape))
         types[out] = word(result.element)
         kind = operation.kind
         if kind == "input":
