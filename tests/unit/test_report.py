@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from jsonschema import Draft202012Validator
 
 from toolchain.errors import InputError, UsageError
 from toolchain.ir import AddBias, Conv, Dense, GraphBuilder, Input, IntegerType, SumPool
-from toolchain.measure.record import Kind, Measurement
+from toolchain.measure.record import KIND_MEANING, Kind, Measurement
 from toolchain.report.compare import compare_reports, print_comparison
+from toolchain.report.compare_page import write_page
 from toolchain.report.describe import confusion_matrix, describe_graph
 from toolchain.report.figures import (
     latency_points,
@@ -361,6 +363,41 @@ def test_compare(full: Report, tmp_path: Path) -> None:
     assert ["latency", "800", "ns", "(post_route)", "400", "ns", "(estimated)"] in lines
     assert ["LUT", "1,500", "LUT", "(post_route)", "-"] in lines
     assert not any(line[:1] == ["DSP"] for line in lines)
+
+
+def test_compare_rows_of_exactness_and_time(full: Report, tmp_path: Path) -> None:
+    wrong = {"rung": 2, "name": "HLS C++ = interpreter", "vectors": 50, "mismatches": 3, "seconds": 1.0}
+    write_report(
+        replace(full, ladder=[rung(1, 1000), rung(3, 1000)], timings={"graph": 1.5, "rtl": 60.0}), tmp_path / "a"
+    )
+    write_report(replace(full, ladder=[rung(1, 1000), wrong], timings={}), tmp_path / "b")
+    comparison = compare_reports([tmp_path / "a", tmp_path / "b"])
+    rows = {row.label: row.cells for row in comparison.rows()}
+    assert rows["rung 1: Framework output"] == ("equal, 1,000 vectors", "equal, 1,000 vectors")
+    assert rows["rung 2: HLS C++ on the CPU"] == ("", "DIFFERENT, 3 of 50 vectors")
+    assert rows["rung 3: RTL in bulk"] == ("equal, 1,000 vectors", "")
+    assert rows["build time"] == ("61.5 s", "")
+    assert "rung 4: RTL protocol and timing" not in rows
+    builds = comparison.to_json()["builds"]
+    assert [build["build_seconds"] for build in builds] == [61.5, None]
+    assert builds[1]["ladder"][1]["mismatches"] == 3
+
+
+def test_compare_page(full: Report, tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>"
+    half = replace(full, backend=name, measurements=[figure("used_lut", 750, "LUT", Kind.ESTIMATED)])
+    write_report(full, tmp_path / "a")
+    write_report(half, tmp_path / "b")
+    page = write_page(compare_reports([tmp_path / "a", tmp_path / "b"]), tmp_path / "new" / "page.html")
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    # Bars of the one figure that both have, from zero: 1,500 and 750 LUTs.
+    assert re.findall(r'style="width: ([\d.]+)%', text) == ["100.00", "50.00"]
+    assert KIND_MEANING[Kind.ESTIMATED] in text
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_page(compare_reports([tmp_path / "a", tmp_path / "b"]), tmp_path / "file" / "page.html")
 
 
 def test_compare_warns_of_different_graphs(full: Report, tmp_path: Path) -> None:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain.errors import UsageError
 from toolchain.measure.record import Measurement, resource_name
-from toolchain.report.figures import preferred, value_text
-from toolchain.report.report import Report, highest_rung, read_report
+from toolchain.report.figures import preferred, time_text, value_text
+from toolchain.report.report import RUNG_NAMES, Report, highest_rung, read_report, status_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,24 @@ _ROWS: dict[str, str] = {
 }
 
 
+#: What a cell says of a rung that was run.
+_VERDICTS = {
+    "equal": "equal",
+    "explained": "equal but for float32 ties",
+    "different": "DIFFERENT",
+    "empty": "nothing compared",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A property of every build. cells: its text, '' where a build has none. records: the figures behind it, or none."""
+
+    label: str
+    cells: tuple[str, ...]
+    records: tuple[Measurement | None, ...] = ()
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Reports in the order asked for, and what a reader must know before comparing them."""
@@ -40,7 +59,7 @@ class Comparison:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """{"schema", "builds": [{folder, model, ..., figures: {row: measurement or null}}], "warnings"}."""
+        """{"schema", "builds": [{folder, model, ..., ladder, figures: {row: measurement or null}, build_seconds}], "warnings"}."""
         builds = []
         for folder, report in zip(self.folders, self.reports, strict=True):
             reached = highest_rung(report)
@@ -55,6 +74,8 @@ class Comparison:
                     "part": report.part,
                     "accuracy": report.accuracy,
                     "highest_rung": reached,
+                    "ladder": report.ladder,
+                    "build_seconds": _build_seconds(report) if report.timings else None,
                     "figures": {row: record and record.to_json() for row, record in figures.items()},
                 }
             )
@@ -65,24 +86,30 @@ class Comparison:
         from toolchain.report.terminal import add_row, table_for
 
         table = table_for("Builds side by side", ("", False), *((folder, False) for folder in self.folders))
-        for label, cells in self._text_rows():
-            if any(cells):
-                add_row(table, label, *(cell or "-" for cell in cells))
+        for row in self.rows():
+            add_row(table, row.label, *(cell or "-" for cell in row.cells))
         return table
 
-    def _text_rows(self) -> list[tuple[str, list[str]]]:
-        rows = [
-            ("model", [r.model for r in self.reports]),
-            ("graph", [r.graph_digest[:12] for r in self.reports]),
-            ("backend", [r.backend for r in self.reports]),
-            ("board", [r.board or r.part for r in self.reports]),
-            ("highest rung", [_rung_text(r) for r in self.reports]),
-            ("accuracy", ["" if r.accuracy is None else f"{100 * r.accuracy:.2f} %" for r in self.reports]),
+    def rows(self) -> list[Row]:
+        """The properties that at least one build has: what was built, what was verified, every figure with its kind, build time."""
+        found = [
+            self._texts("model", lambda report: report.model),
+            self._texts("graph", lambda report: report.graph_digest[:12]),
+            self._texts("backend", lambda report: report.backend),
+            self._texts("board", lambda report: report.board or report.part),
+            self._texts("highest rung", _rung_text),
+            *(self._texts(f"rung {rung}: {name}", partial(_checked_text, rung)) for rung, name in RUNG_NAMES.items()),
+            self._texts("accuracy", lambda r: "" if r.accuracy is None else f"{100 * r.accuracy:.2f} %"),
         ]
-        for row, name in _ROWS.items():
-            records = [_figure(report, name) for report in self.reports]
-            rows.append((row, [f"{value_text(r)} ({r.kind.value})" if r else "" for r in records]))
-        return rows
+        for label, name in _ROWS.items():
+            records = tuple(_figure(report, name) for report in self.reports)
+            texts = tuple(f"{value_text(r)} ({r.kind.value})" if r else "" for r in records)
+            found.append(Row(label, texts, records))
+        found.append(self._texts("build time", lambda r: time_text(_build_seconds(r)) if r.timings else ""))
+        return [row for row in found if any(row.cells)]
+
+    def _texts(self, label: str, text: Callable[[Report], str]) -> Row:
+        return Row(label, tuple(text(report) for report in self.reports))
 
 
 def compare_reports(directories: Sequence[Path | str]) -> Comparison:
@@ -108,6 +135,21 @@ def _warnings(reports: Sequence[Report]) -> list[str]:
         if len(kinds) > 1:
             found.append(f"The row '{row}' mixes kinds: {', '.join(sorted(kinds))}.")
     return found
+
+
+def _checked_text(rung: int, report: Report) -> str:
+    """The rung's comparisons of a build: how many vectors, and whether every integer was equal."""
+    texts = []
+    for entry in report.ladder:
+        if entry["rung"] == rung:
+            found = f"{entry['mismatches']:,} of " if entry["mismatches"] else ""
+            texts.append(f"{_VERDICTS[status_of(entry)]}, {found}{entry['vectors']:,} vectors")
+    return "; ".join(texts)
+
+
+def _build_seconds(report: Report) -> float:
+    """Wall time of all stages, those among them that were finished by an earlier call with the time they took then."""
+    return sum(report.timings.values())
 
 
 def _figure(report: Report, name: str) -> Measurement | None:

@@ -134,8 +134,8 @@ def write_report(report: Report, directory: Path) -> Path:
     validate(json.loads(text))
     page = render_html(report)
     directory.mkdir(parents=True, exist_ok=True)
-    _write_atomically(directory / HTML_NAME, page)
-    _write_atomically(directory / JSON_NAME, text)
+    write_atomically(directory / HTML_NAME, page)
+    write_atomically(directory / JSON_NAME, text)
     return directory / JSON_NAME
 
 
@@ -163,7 +163,8 @@ def read_report(path: Path) -> Report:
         raise InputError(f"{file}: {error}") from None
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file (UTF-8, line feeds) whole or not at all; its folder must be there. Raises OSError."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
