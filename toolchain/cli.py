@@ -338,14 +338,24 @@ def inspect(model: str, out: Path | None, as_json: bool, **options: Any) -> None
     print_inspection(inspection, out)
 
 
-@bitwright.command(epilog=_examples("bitwright compare build/digits build/digits_brevitas"))
+@bitwright.command(
+    epilog=_examples(
+        "bitwright compare build/digits build/digits_brevitas",
+        "bitwright compare build/rtl build/finn build/hls --out build/compare.html   the same with pictures",
+    )
+)
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page with bar charts, too.")
 @_json_option
-def compare(folders: tuple[Path, ...], as_json: bool) -> None:
-    """Put the reports of several builds side by side."""
+def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Put the reports of several builds side by side: exactness, resources, clock, cycles, build time."""
     from toolchain.report.compare import compare_reports, print_comparison
 
     comparison = compare_reports(folders)
+    if out is not None:
+        from toolchain.report.compare_page import write_page
+
+        write_page(comparison, out)
     if as_json:
         _print_json(comparison.to_json())
     else:
