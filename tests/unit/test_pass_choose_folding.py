@@ -26,6 +26,7 @@ from toolchain.ir import (
     Requantise,
     Reshape,
     SumPool,
+    Threshold,
 )
 from toolchain.passes.choose_folding import (
     Folding,
@@ -36,7 +37,7 @@ from toolchain.passes.choose_folding import (
     default_cycles_per_frame,
     divisors,
 )
-from toolchain.passes.folding_model import converter_logic, lanes, logic, options
+from toolchain.passes.folding_model import WIDEST_VECTOR, converter_logic, lanes, logic, options
 from toolchain.passes.group_stages import group_stages
 
 
@@ -290,3 +291,36 @@ def test_pixels_multiplied_at_once() -> None:
         UsageError, match=r"its 1 input channels, or be whole pixels that divide the 9 under its window"
     ):
         check_folding(graph, Folding(120, {"conv": StageFolding(2, 4)}))
+
+
+def test_vectors_that_a_tool_may_refuse_are_not_chosen() -> None:
+    """490 by 256 weights of 3 bits at once would be a memory word of 376,320 bits."""
+    builder = GraphBuilder("wide")
+    x = builder.add(Input((490,), IntegerType(True, 8)), name="x")
+    weights = np.resize(np.arange(-4, 4), (490, 256))
+    builder.output(builder.add(Dense(weights), x, name="dense"))
+    graph = builder.build()
+    with pytest.raises(UsageError, match=r"dense \(dense\): cannot take a frame every 1 cycles.* of 7 or more"):
+        choose_folding(graph, 1)
+    chosen = choose_folding(graph, 7).stages["dense"]
+    assert chosen.simd * chosen.pe * 3 <= WIDEST_VECTOR
+    with pytest.raises(UsageError) as caught:
+        check_folding(graph, Folding(1, {"dense": StageFolding(490, 256)}))
+    assert str(caught.value) == (
+        "dense (dense): with simd 490 and pe 256 a word of its weight memory has 376,320 bits; vectors of up to 65,536 bits are "
+        "what every tool takes. Use a smaller simd or pe"
+    )
+
+
+def test_a_stage_whose_narrowest_memory_is_too_wide_is_refused() -> None:
+    builder = GraphBuilder("many")
+    x = builder.add(Input((4,), IntegerType(True, 20)), name="x")
+    rows = np.broadcast_to(np.arange(-4000, 4000) * 40, (4, 8000))
+    builder.output(builder.add(Threshold(rows), x, name="act"))
+    graph = builder.build()
+    with pytest.raises(UnsupportedModel) as caught:
+        choose_folding(graph, 4)
+    assert str(caught.value) == (
+        "the network cannot be folded:\n  act (threshold): even one element a cycle a word of its threshold memory has 168,000 "
+        "bits; vectors of up to 65,536 bits are what every tool takes. Quantise it to fewer bits"
+    )

@@ -10,6 +10,7 @@ from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.ir import Graph, IntegerType
 from toolchain.passes.folding_model import (
     FOLDABLE,
+    WIDEST_VECTOR,
     StageFolding,
     converter_logic,
     cycles,
@@ -20,6 +21,7 @@ from toolchain.passes.folding_model import (
     logic,
     multipliers,
     options,
+    too_wide,
 )
 from toolchain.passes.group_stages import Stage, group_stages
 
@@ -42,6 +44,8 @@ _MOST_ROUNDS = 8
 
 #: (cost with converters, cycles summed over stages): the first counts before the second.
 _Cost = tuple[float, int]
+
+_WHY_WIDTH = f"vectors of up to {WIDEST_VECTOR:,} bits are what every tool takes"
 
 
 class Costs:
@@ -191,9 +195,20 @@ def foldable_stages(graph: Graph) -> tuple[Stage, ...]:
         for stage in stages
         if not isinstance(stage.operation, FOLDABLE)
     ]
+    if not refused:
+        refused = [
+            f"{stage}: even one element a cycle {too_wide(stage, _narrowest(stage))}; {_WHY_WIDTH}. Quantise it to fewer bits"
+            for stage in stages
+            if not options(stage)
+        ]
     if refused:
         raise UnsupportedModel("the network cannot be folded:\n  " + "\n  ".join(refused))
     return stages
+
+
+def _narrowest(stage: Stage) -> StageFolding:
+    allowed = lanes(stage)
+    return StageFolding(allowed.simd[0], allowed.pe[0])
 
 
 def check_folding(graph: Graph, folding: Folding) -> Folding:
@@ -224,6 +239,10 @@ def check_folding(graph: Graph, folding: Folding) -> Folding:
             raise UsageError(
                 f"{stage}: its beats are as wide on both sides, so simd and pe must be equal; found {option.simd} and "
                 f"{option.pe}"
+            )
+        if (wide := too_wide(stage, option)) is not None:
+            raise UsageError(
+                f"{stage}: with simd {option.simd} and pe {option.pe} {wide}; {_WHY_WIDTH}. Use a smaller simd or pe"
             )
     return folding
 

@@ -40,6 +40,9 @@ _ONE_WIDTH: tuple[type[Operation], ...] = (MaxPool, SumPool, Pad, Upsample, Inse
 _INDICES: tuple[type[Operation], ...] = (ArgMax, TopK)
 FOLDABLE: tuple[type[Operation], ...] = (Dense, Conv, *_INDICES, *_ELEMENTWISE, *_ONE_WIDTH)
 
+#: Widest vector in bits that every tool takes: the least that IEEE 1800-2017, 6.9.1, lets a tool limit vectors to.
+WIDEST_VECTOR = 65_536
+
 
 @dataclass(frozen=True)
 class StageFolding:
@@ -173,14 +176,40 @@ def cycles(stage: Stage, option: StageFolding) -> int:
     return max(into, stage.output_type.size // option.pe)
 
 
+def too_wide(stage: Stage, option: StageFolding) -> str | None:
+    """The first vector of a stage that is wider than WIDEST_VECTOR, with its bits; None if none is.
+
+    A beat of its input or result, a whole window, a word of weights or of thresholds.
+    """
+    operation, element = stage.operation, stage.input_type.element
+    vectors = [("its input beats have", option.simd * element.width)]
+    vectors.append(("its result's beats have", option.pe * stage.output_type.element.width))
+    if is_matrix(stage):
+        assert isinstance(operation, WeightedSums)
+        vectors.append(("a word of its weight memory has", option.simd * option.pe * operation.weight_type.width))
+        if has_parallel_window(stage, option):
+            vectors.append(("its window has", taps(stage) * stage.input_type.channels * element.width))
+    if isinstance(operation, Threshold):
+        bits = option.pe * operation.thresholds.shape[1] * (element.width + 1)
+        vectors.append(("a word of its threshold memory has", bits))
+    return next((f"{what} {bits:,} bits" for what, bits in vectors if bits > WIDEST_VECTOR), None)
+
+
 def options(stage: Stage, parallel: bool = True) -> list[StageFolding]:
-    """Every folding that a stage can have; without those that multiply several pixels at once, if not `parallel`."""
+    """Every folding that a stage can have; without those that multiply several pixels at once, if not `parallel`.
+
+    Foldings with a vector wider than WIDEST_VECTOR are left out: of a stage that has no other, nothing is left.
+    """
     allowed = lanes(stage)
-    if not parallel:
-        return [option for option in options(stage) if not has_parallel_window(stage, option)]
     if allowed.equal:
-        return [StageFolding(width, width) for width in allowed.simd]
-    return [StageFolding(simd, pe) for simd in allowed.simd for pe in allowed.pe]
+        every = [StageFolding(width, width) for width in allowed.simd]
+    else:
+        every = [StageFolding(simd, pe) for simd in allowed.simd for pe in allowed.pe]
+    return [
+        option
+        for option in every
+        if (parallel or not has_parallel_window(stage, option)) and too_wide(stage, option) is None
+    ]
 
 
 def logic(stage: Stage, option: StageFolding) -> int:
