@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from toolchain.backends.rtl.streaming import plan
 from toolchain.backends.rtl.streaming.area import Area
 from toolchain.backends.rtl.streaming.area.stages import StageAreas
+from toolchain.backends.rtl.streaming.meet_target import _Model
 from toolchain.errors import BoardError, UsageError
 from toolchain.ir import (
     AddBias,
@@ -25,10 +27,11 @@ from toolchain.ir import (
     Requantise,
     Rounding,
 )
-from toolchain.passes.choose_folding import Folding, StageFolding, choose_folding
+from toolchain.passes.choose_folding import Costs, Folding, StageFolding, choose_folding
 from toolchain.passes.folding_model import cycles, options
 from toolchain.passes.group_stages import Stage, group_stages
-from toolchain.passes.meet_targets import Amounts, Targets, delay_cycles, meet_targets
+from toolchain.passes.meet_targets import Amounts, Targets, meet_targets
+from toolchain.passes.prompt_foldings import is_chain, prompt_foldings
 from toolchain.target import Device, Target, find_device
 
 ECP5 = find_device("LFE5U-85F-6BG381C")
@@ -52,10 +55,11 @@ def network(*sizes: int, bits: int = 4) -> Graph:
 
 
 class Plain:
-    """LUT: 10 a multiplier and 1 a lane; DSP: 1 a multiplier; converters are free. Latency: the delays of all stages."""
+    """LUT: 10 a multiplier and 1 a lane; DSP: 1 a multiplier; converters are free. Latency: that of the streaming schedule."""
 
     def __init__(self, graph: Graph) -> None:
         self._stages = group_stages(graph)
+        self._schedule = _Model(graph, None, Target())
 
     def stage(self, stage: Stage, option: StageFolding) -> Amounts:
         matrix = isinstance(stage.operation, Dense)
@@ -66,7 +70,7 @@ class Plain:
         return (0.0, 0.0, 0.0, 0.0)
 
     def latency_cycles(self, folding: Folding) -> int:
-        return sum(delay_cycles(stage, folding.stages[stage.name]) for stage in self._stages)
+        return self._schedule.latency_cycles(folding)
 
     def beats(self) -> int:
         return 100
@@ -106,8 +110,18 @@ def test_a_budget_alone_gives_the_fastest_that_fits(sizes: tuple[int, ...], budg
     assert interval(graph, found) == min(interval(graph, f) for f in every_folding(graph) if fits(model, f, budget))
 
 
-@pytest.mark.parametrize("sizes", SMALL)
-@pytest.mark.parametrize("limit", [30, 38, 48, 70])
+@cache
+def every_latency(*sizes: int) -> list[tuple[int, float, int]]:
+    """(latency, LUT, interval) of every folding."""
+    graph = network(*sizes)
+    model = Plain(graph)
+    return [(model.latency_cycles(f), model.amounts(f)[0], interval(graph, f)) for f in every_folding(graph)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit"),
+    [*(((6, 4, 3), limit) for limit in (28, 30, 32, 35, 38, 45, 60)), ((4, 3, 2), 28), ((4, 3, 2), 33)],
+)
 def test_a_latency_at_the_least_cost(sizes: tuple[int, ...], limit: int) -> None:
     graph = network(*sizes)
     model = Plain(graph)
@@ -118,13 +132,27 @@ def test_a_latency_at_the_least_cost(sizes: tuple[int, ...], limit: int) -> None
     if model.latency_cycles(plain) <= limit:
         assert found.stages == plain.stages
         return
-    best = min(model.amounts(f)[0] for f in every_folding(graph) if model.latency_cycles(f) <= limit)
-    assert model.amounts(found)[0] == best
+    assert model.amounts(found)[0] == min(lut for latency, lut, _ in every_latency(*sizes) if latency <= limit)
 
 
-@pytest.mark.parametrize("sizes", SMALL)
-def test_all_targets_together(sizes: tuple[int, ...]) -> None:
-    graph = network(*sizes)
+def test_approximate_latencies_are_near_the_schedule() -> None:
+    graph = network(6, 4, 3)
+    stages, model = group_stages(graph), Plain(graph)
+    assert is_chain(stages)
+    front = prompt_foldings(stages, 24, Costs())
+    assert len(front) > 5
+    for before, after in itertools.pairwise(front):
+        assert (after.cost > before.cost, after.latency < before.latency) == (True, True)
+    for prompt in front:
+        assert abs(model.latency_cycles(prompt.folding) - prompt.latency) <= 10
+        assert interval(graph, prompt.folding) <= 24
+    middle = front[len(front) // 2]
+    within = prompt_foldings(stages, 24, Costs(), most_cycles=middle.latency)
+    assert [prompt.cost for prompt in within] == [p.cost for p in front if p.latency <= middle.latency]
+
+
+def test_all_targets_together() -> None:
+    graph = network(6, 4, 3)
     model = Plain(graph)
     budget = {"LUT": 400.0, "DSP": 40.0}
     found = meet_targets(graph, Targets(12, 40, budget), model)
@@ -178,11 +206,11 @@ def test_the_layer_named_is_the_one_that_takes_most_of_what_is_short() -> None:
 
 
 def test_refusal_of_a_latency() -> None:
-    graph = network(8, 6, 4)
+    graph = network(6, 4, 3)
     with pytest.raises(UsageError) as error:
         meet_targets(graph, Targets(None, 20, clock_mhz=100.0), Plain(graph))
     text = str(error.value)
-    least = min(Plain(graph).latency_cycles(folding) for folding in every_folding(graph))
+    least = min(every_latency(6, 4, 3))[0]
     assert text.startswith(
         "fc0 (dense from model/fc0): the network does not reach a latency of 0.20 us (20 cycles at 100 MHz): "
     )
@@ -190,12 +218,12 @@ def test_refusal_of_a_latency() -> None:
 
 
 def test_refusal_of_a_latency_that_only_the_budget_forbids() -> None:
-    graph = network(8, 6, 4)
-    least = min(Plain(graph).latency_cycles(folding) for folding in every_folding(graph))
-    with pytest.raises(
-        UsageError, match=r"latency of .* within 60 LUT: the smallest folding .* takes 1\d\d LUT .*, with a latency of"
-    ):
-        meet_targets(graph, Targets(None, least + 1, {"LUT": 60.0}), Plain(graph))
+    """The least latency within the budget is named, not that without it."""
+    graph = network(6, 4, 3)
+    affordable = min(latency for latency, lut, _ in every_latency(6, 4, 3) if lut <= 60)
+    assert affordable > min(every_latency(6, 4, 3))[0] + 1
+    with pytest.raises(UsageError, match=rf"within 60 LUT: the least latency found is .*\({affordable} cycles"):
+        meet_targets(graph, Targets(None, affordable - 1, {"LUT": 60.0}), Plain(graph))
 
 
 # ---- With the streaming backend's own models and schedule --------------------------------------------------------------

@@ -19,17 +19,17 @@ from toolchain.ir import AddBias, Conv, Dense, Graph, MaxPool, Node, Reshape, Th
 _HANDS_ON = (Reshape, MaxPool)
 
 
-def encode_signs(graph: Graph) -> Graph:
+def encode_signs(graph: Graph, *, same_words: bool = True) -> Graph:
     """The graph with each two-valued Threshold as a bit, where only matrix products read it; `graph` itself if there is none.
 
     The two values must be a power of two apart, 2 at least. Between the Threshold and the Dense or Conv layers there may be
     Reshape and MaxPool. The layer's bias takes up the difference: that of the AddBias behind it if nothing else reads the layer,
-    else a new AddBias `<layer>_signs`. All results that leave the graph stay the same integers in the same words; where a bias
-    would make an output's word wider, that Threshold stays as it is.
+    else a new AddBias `<layer>_signs`. All results that leave the graph stay the same integers, with `same_words` in the same
+    words: where a bias would make an output's word wider, that Threshold then stays as it is, which depends on the weights.
     """
     for node in graph.nodes:
         if isinstance(node.operation, Threshold) and _two_values(node.operation):
-            graph = _encode(graph, graph.by_name[node.name]) or graph
+            graph = _encode(graph, graph.by_name[node.name], same_words) or graph
     return graph
 
 
@@ -39,7 +39,7 @@ def _two_values(threshold: Threshold) -> bool:
     return count >= 2 and count & (count - 1) == 0 and bool((threshold.thresholds == threshold.thresholds[:, :1]).all())
 
 
-def _encode(graph: Graph, sign: Node) -> Graph | None:
+def _encode(graph: Graph, sign: Node, same_words: bool) -> Graph | None:
     found = _products_behind(graph, sign)
     if found is None:
         return None
@@ -71,7 +71,7 @@ def _encode(graph: Graph, sign: Node) -> Graph | None:
     outputs = tuple(replace(output, tensor=renamed.get(output.tensor, output.tensor)) for output in graph.outputs)
     encoded = replace(graph, nodes=tuple(nodes), outputs=outputs)
     for before, after in zip(graph.outputs, encoded.outputs, strict=True):
-        if _word(graph, before.tensor) != _word(encoded, after.tensor):
+        if same_words and _word(graph, before.tensor) != _word(encoded, after.tensor):
             return None
     return check(encoded)
 

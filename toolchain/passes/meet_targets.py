@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -12,17 +12,9 @@ from typing import Protocol
 from toolchain.errors import UsageError
 from toolchain.ir import Graph, IntegerType
 from toolchain.passes.choose_folding import Costs, Folding, choose_folding, foldable_stages
-from toolchain.passes.folding_model import (
-    StageFolding,
-    cycles,
-    fewest_cycles,
-    is_matrix,
-    matrix_shape,
-    options,
-    positions,
-    slides,
-)
+from toolchain.passes.folding_model import StageFolding, cycles, fewest_cycles, options
 from toolchain.passes.group_stages import Stage
+from toolchain.passes.prompt_foldings import Prompt, delay_cycles, is_chain, prompt_foldings
 from toolchain.resources import RESOURCES
 
 #: Amounts of the resources, in the order of `toolchain.resources.RESOURCES`.
@@ -38,6 +30,10 @@ _PACES, _PRICES = 16, 7
 #: A price of a cycle of latency, in shares of the cost, beside which the rest hardly counts.
 _DEAREST = 4096
 _IMPROVING_ROUNDS = 3
+#: Of the quickest foldings of a chain, those whose latency is computed before a target is refused.
+_QUICKEST = 6
+#: Of the foldings of a chain, those whose approximate latency is compared with the computed one.
+_SAMPLES = 5
 
 
 class Model(Protocol):
@@ -75,7 +71,8 @@ def meet_targets(graph: Graph, targets: Targets, model: Model) -> Folding:
     Cost is the sum of the shares of the budget; without a budget it is logic, as in `choose_folding`. The search is a dynamic
     programme along the stages for a given interval and given prices of the resources, whose prices are raised where the budget
     is exceeded, and of a cycle of latency, which is raised until the latency is met. Of the intervals the greatest is the one
-    asked for; the fastest that fits is found by bisection.
+    asked for; the fastest that fits is found by bisection. In a chain of stages the search for a latency is exact but for the
+    approximation of `prompt_foldings`.
     Raises UsageError with the layer that limits, what was found, and the nearest folding that can be built.
     """
     search = _Search(graph, targets, model)
@@ -108,16 +105,6 @@ class _Weighted(Costs):
 
     def _sum(self, amounts: Amounts) -> float:
         return sum(weight * amount for weight, amount in zip(self._weights, amounts, strict=True) if weight)
-
-
-def delay_cycles(stage: Stage, option: StageFolding) -> int:
-    """About the cycles from a stage's last input beat to its last output beat."""
-    if not is_matrix(stage):
-        return 5
-    inputs, outputs = matrix_shape(stage)
-    beats, groups = inputs // option.simd, outputs // option.pe
-    pipeline = 6 + (option.simd - 1).bit_length()
-    return pipeline + beats * groups if slides(stage) else pipeline + beats * (groups - 1) * positions(stage)
 
 
 class _Search:
@@ -182,24 +169,17 @@ class _Search:
 
     def _within(self, interval: int, delay_price: float = 0.0) -> tuple[Folding, Amounts]:
         """A folding at an interval, within the budget if one is found, else the one that exceeds it least."""
-        weights = [0.0 if limit is None else 1.0 / max(limit, 0.5) for limit in self._limits]
-        if not any(weights):
-            weights[0] = 1.0
+        weights = self._prices()
         best: tuple[float, Folding, Amounts] | None = None
         for _ in range(_WEIGHT_TRIES):
             folding = choose_folding(self._graph, interval, _Weighted(self._model, tuple(weights), delay_price))
             amounts = self.amounts(folding)
-            ratios = [
-                0.0 if limit is None else amount / max(limit, 0.5)
-                for amount, limit in zip(amounts, self._limits, strict=True)
-            ]
-            if best is None or max(ratios) < best[0]:
-                best = (max(ratios), folding, amounts)
+            excess = max(self._ratios(amounts))
+            if best is None or excess < best[0]:
+                best = (excess, folding, amounts)
             if self.fits(amounts):
                 return folding, amounts
-            weights = [
-                weight * 2 * ratio if ratio > 1 else weight for weight, ratio in zip(weights, ratios, strict=True)
-            ]
+            weights = self._dearer(weights, amounts)
         assert best is not None
         return best[1], best[2]
 
@@ -208,6 +188,8 @@ class _Search:
         if self._targets.latency_cycles is None:
             folding, amounts = self._within(interval)
             return folding if self.fits(amounts) else None
+        if is_chain(list(self._stages.values())):
+            return self._cheapest_chain(min(interval, self._targets.latency_cycles))
         found: tuple[float, Folding] | None = None
         for pace in self._paces(min(interval, self._targets.latency_cycles)):
             for folding, amounts in self._prompt(pace):
@@ -218,6 +200,55 @@ class _Search:
             if len(self._latencies) >= self._tries:
                 break
         return self._improved(found[1], interval) if found else None
+
+    def _cheapest_chain(self, interval: int) -> Folding | None:
+        """The least cost of a chain within the latency: of the foldings that nothing beats, the cheapest that keeps it."""
+        limit = self._targets.latency_cycles
+        assert limit is not None
+        for front in self._fronts(interval):
+            # What a computed latency is above the approximate one: the least of a few, then what is met on the way.
+            sample = [front[len(front) * place // _SAMPLES] for place in range(_SAMPLES)] if front else []
+            late = min((self._lateness(prompt) for prompt in sample), default=0.0)
+            for prompt in front:
+                if len(self._latencies) >= self._tries:
+                    break
+                if prompt.latency <= limit - late and self.fits(self.amounts(prompt.folding)):
+                    if self.timely(prompt.folding):
+                        return self._improved(prompt.folding, interval)
+                    late += (self._lateness(prompt) - late) / 4
+        return None
+
+    def _lateness(self, prompt: Prompt) -> float:
+        return self.latency(prompt.folding) - prompt.latency
+
+    def _fronts(self, interval: int) -> Iterator[list[Prompt]]:
+        """The foldings of a chain that nothing beats in cost and latency, for prices that rise where the budget is exceeded."""
+        weights = self._prices()
+        limit = self._targets.latency_cycles
+        for _ in range(_WEIGHT_TRIES):
+            front = prompt_foldings(list(self._stages.values()), interval, _Weighted(self._model, tuple(weights), 0.0))
+            yield front
+            timely = [prompt for prompt in front if limit is None or prompt.latency <= limit]
+            if not timely:
+                return
+            weights = self._dearer(weights, self.amounts(timely[0].folding))
+
+    def _prices(self) -> list[float]:
+        """What a unit of each resource costs: its share of the budget; without a budget only the first one costs."""
+        weights = [0.0 if limit is None else 1.0 / max(limit, 0.5) for limit in self._limits]
+        return weights if any(weights) else [1.0, *weights[1:]]
+
+    def _dearer(self, weights: list[float], amounts: Amounts) -> list[float]:
+        """The prices with those raised of which too much is used."""
+        ratios = self._ratios(amounts)
+        return [weight * 2 * ratio if ratio > 1 else weight for weight, ratio in zip(weights, ratios, strict=True)]
+
+    def _ratios(self, amounts: Amounts) -> list[float]:
+        """What is used of each resource, in shares of the budget; 0 where there is no limit."""
+        return [
+            0.0 if limit is None else amount / max(limit, 0.5)
+            for amount, limit in zip(amounts, self._limits, strict=True)
+        ]
 
     def _improved(self, folding: Folding, interval: int) -> Folding:
         """Change one stage after the other to what costs less, as long as all targets stay met."""
@@ -295,9 +326,9 @@ class _Search:
         wanted += [] if latency is None else [f"a latency of {self._time(latency)}"]
         folding, amounts = self._within(interval)
         if latency is not None:
-            dearest = _DEAREST * self._share(amounts) / self.latency(folding)
-            quick = [self._within(pace, dearest) for pace in self._paces(interval)]
-            folding, amounts = min(quick, key=lambda entry: (not self.fits(entry[1]), self.latency(entry[0])))
+            folding, amounts = min(
+                self._quick(interval), key=lambda entry: (not self.fits(entry[1]), self.latency(entry[0]))
+            )
         within = f" within {self._budget_text()}" if self._budget else ""
         if latency is not None and not self.timely(folding):
             slow = max(self._stages.values(), key=lambda stage: delay_cycles(stage, folding.stages[stage.name]))
@@ -323,6 +354,19 @@ class _Search:
             f"{self._text(amounts)} (estimated), {self._in_layer(layer, folding, amounts)}. {instead}"
         )
 
+    def _quick(self, interval: int) -> list[tuple[Folding, Amounts]]:
+        """Foldings of about the least latency, within the budget where such are found."""
+        if not is_chain(list(self._stages.values())):
+            folding, amounts = self._within(interval)
+            dearest = _DEAREST * self._share(amounts) / self.latency(folding)
+            return [self._within(pace, dearest) for pace in self._paces(interval)]
+        found: list[tuple[Folding, Amounts]] = []
+        for front in self._fronts(interval):
+            quickest = [(prompt.folding, self.amounts(prompt.folding)) for prompt in reversed(front)]
+            found += [entry for entry in quickest if self.fits(entry[1])][:_QUICKEST]
+            found += quickest[:1]
+        return found
+
     def _largest(self, folding: Folding, amounts: Amounts) -> Stage:
         """The stage that takes most of the resource that is exceeded most."""
         place = self._shortest(amounts)
@@ -330,10 +374,7 @@ class _Search:
 
     def _shortest(self, amounts: Amounts) -> int:
         """The place of the resource that is exceeded most."""
-        ratios = [
-            0.0 if limit is None else amount / max(limit, 0.5)
-            for amount, limit in zip(amounts, self._limits, strict=True)
-        ]
+        ratios = self._ratios(amounts)
         return ratios.index(max(ratios))
 
     def _in_layer(self, layer: Stage, folding: Folding, amounts: Amounts) -> str:
