@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from toolchain.ir import (
     GraphBuilder,
     Input,
     IntegerType,
+    MaxPool,
     Overflow,
     Pad,
     Relu,
     Requantise,
+    Reshape,
     Rounding,
+    Threshold,
     interpret,
 )
 from toolchain.target import Target
@@ -93,6 +97,48 @@ def test_every_stream_under_pauses(built: tuple[Path, Path, Mapping[str, Any], G
             assert set(streams) == {"bias0", "relu0", "act0", "bias1", "relu1", "act1", "bias2", "winner"}
             for name, found in {**streams, "winner": output}.items():
                 assert np.array_equal(found, expected[name]), (pattern, name)
+
+
+@pytest.mark.parametrize("lower", [-1, 0, -3])
+def test_signs_are_compared_as_the_graph_has_them(lower: int, tmp_path: Path, seed: int) -> None:
+    """Streams of bits where the graph has two integers, and a bias in the hardware that the graph does not have."""
+    random = np.random.default_rng(6)
+    builder = GraphBuilder("signs")
+    x = builder.add(Input((4, 4, 3), IntegerType(True, 4, 1)), name="x")
+    x = builder.add(Threshold(np.repeat(random.integers(-2, 3, (3, 1)), 2, axis=1), lower, 1), x, name="sign")
+    x = builder.add(MaxPool((2, 2), (1, 1)), x, name="largest")
+    x = builder.add(Conv(random.choice([-1, 1], (2, 2, 3, 5)), (1, 1), (1, 1)), x, name="counts")
+    x = builder.add(Threshold(np.repeat(random.integers(-4, 5, (5, 1)), 2, axis=1), lower), x, name="second")
+    x = builder.add(Reshape((20,)), x, name="flat")
+    x = builder.add(Dense(random.integers(-3, 4, (20, 4)), 0), x, name="scores")
+    eight_bits = Requantise(IntegerType(True, 8), Rounding.HALF_EVEN, Overflow.SATURATE)
+    builder.output(builder.add(eight_bits, x, name="narrow"))
+    graph = builder.build()
+    plan = make_plan("rtl", graph, Target(cycles_per_frame=200))
+    modes = {node["name"]: (node.get("scale"), node.get("offset")) for node in plan.facts["nodes"]}
+    assert modes == {
+        "sign": (2, lower),
+        "largest": (2, lower),
+        "counts": (None, None),
+        "second": (2, lower),
+        "scores": (None, None),
+        "narrow": (None, None),
+    }
+    plan.write(tmp_path / "plan")
+    library = build_simulation(tmp_path / "plan", plan.facts, tmp_path / "simulation", optimisation="-O0")
+    x_integers = random_vectors(graph, 300, seed)
+    result = verify_bulk(graph, library, x_integers)
+    assert (result.mismatches, result.first_mismatch) == (0, None)
+    nodes = tuple(
+        replace(node, operation=replace(node.operation, thresholds=node.operation.thresholds + 1))
+        if isinstance(node.operation, Threshold) and node.name == "second"
+        else node
+        for node in graph
+    )
+    other = verify_bulk(graph.replace_nodes(nodes), library, x_integers)
+    assert other.first_mismatch is not None
+    assert other.first_mismatch.node == "second"
+    assert {other.first_mismatch.expected, other.first_mismatch.found} == {lower, lower + 2}
 
 
 def test_a_mismatch_names_the_first_layer(

@@ -155,6 +155,8 @@ def simulate(
     def unpack(array: np.ndarray, port: Mapping[str, Any], node: str) -> np.ndarray:
         tensor = graph.types[node]
         values = unpack_beats(array, port["lanes"], port["element_width"], port["signed"], tensor.size)
+        if "scale" in port:
+            values = port["offset"] + port["scale"] * values
         return values.reshape(-1, *tensor.shape)
 
     output = unpack(run.output, facts["output"], facts["output"]["node"])

@@ -55,7 +55,7 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     from toolchain.backends.rtl.streaming.network import Library, lay_out
     from toolchain.backends.rtl.streaming.packaging import core_file, ipxact_file
 
-    graph = encode_signs(graph)
+    model, graph = graph, encode_signs(graph)
     library = {path.stem: path.read_text() for path in sorted(RTL_LIBRARY.glob("*.sv"))}
     instances = Library(dsp_width(target.device))
     if folding is None:
@@ -73,7 +73,7 @@ def plan(graph: Graph, target: Target, folding: Folding | None = None) -> BuildP
     files.append(PlannedFile.text(f"{network.top}.core", core_file(network, sources, memories, description)))
     files.append(PlannedFile.text(f"{network.top}.xml", ipxact_file(network, sources, memories, description)))
     files.append(PlannedFile.text("files.f", "".join(f"{path}\n" for path in sources)))
-    found = {**facts(network, graph), **asked(target), **({"estimated": estimated} if estimated else {})}
+    found = {**facts(network, graph, model), **asked(target), **({"estimated": estimated} if estimated else {})}
     return BuildPlan("rtl-streaming", network.top, tuple(files), found)
 
 

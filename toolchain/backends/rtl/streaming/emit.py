@@ -9,7 +9,7 @@ from typing import Any
 
 from toolchain.backends.rtl.streaming.instance import Instance
 from toolchain.backends.rtl.streaming.network import Network, Part, Stream
-from toolchain.ir import Graph
+from toolchain.ir import Graph, IntegerType
 from toolchain.passes.choose_folding import multipliers
 
 _TEMPLATE = Path(__file__).parent / "top.sv.j2"
@@ -107,22 +107,25 @@ def top_text(network: Network, graph: Graph, version: str) -> str:
     )
 
 
-def facts(network: Network, graph: Graph) -> dict[str, Any]:
+def facts(network: Network, graph: Graph, model: Graph | None = None) -> dict[str, Any]:
     """What later stages need to know about the network, as JSON-able values.
 
+    model: the graph whose integers the network computes, where `graph` is another form of it (passes/encode_signs.py).
     input, output: lanes (elements a beat), element_width, signed, fraction, beats (a frame), data_width (of tdata, whole
     bytes; elements without gaps from the low end, the rest is ignored on the input and 0 on the output), node (of the
     graph). latency_cycles: from the cycle that accepts the first input beat of a frame to the one that gives its last
     output beat, the network being empty and nothing stalling; first_output_latency_cycles to its first output beat.
     initiation_interval_cycles: cycles a frame in steady state, rounded up where `steady_state` (that many cycles for that
     many frames, from a frame on) gives a fraction. nodes: one entry a stage; `name` is the graph's node whose result
-    the stream carries, `nodes` all that it computes. parts: every instance with its streams, in order; all output streams of
+    the stream carries, `nodes` all that it computes; where it carries other integers than the graph has there, the graph's are
+    `offset` + `scale` * those. parts: every instance with its streams, in order; all output streams of
     one are alike. beats_ahead: beats on the first of them that begin a frame before its first input beat is there.
     """
 
     def port(stream: Stream, node: str) -> dict[str, Any]:
         return {**_stream_facts(stream), "node": node, "data_width": padded(stream.width)}
 
+    model = model or graph
     stages = [part for part in network.parts if part.stage]
     return {
         "style": "streaming",
@@ -130,8 +133,8 @@ def facts(network: Network, graph: Graph) -> dict[str, Any]:
         "clock": "clk",
         "reset": "rst",
         "cycles_per_frame": network.folding.cycles_per_frame,
-        "input": port(network.input, graph.inputs[0].name),
-        "output": {**port(network.output, graph.outputs[0].tensor), "padding": "zero"},
+        "input": port(network.input, model.inputs[0].name),
+        "output": {**port(network.output, model.outputs[0].tensor), "padding": "zero"},
         "latency_cycles": network.latency_cycles,
         "first_output_latency_cycles": network.first_output_latency_cycles,
         "initiation_interval_cycles": interval_cycles(network),
@@ -143,7 +146,7 @@ def facts(network: Network, graph: Graph) -> dict[str, Any]:
         "multipliers": sum(
             multipliers(part.stage, network.folding.stages[part.stage.name]) for part in stages if part.stage
         ),
-        "nodes": [_node_facts(part, network) for part in stages],
+        "nodes": [_node_facts(part, network, graph, model) for part in stages],
         "parts": [
             {
                 "identifier": part.identifier,
@@ -169,13 +172,24 @@ def _stream_facts(stream: Stream) -> dict[str, Any]:
     }
 
 
-def _node_facts(part: Part, network: Network) -> dict[str, Any]:
+def _coding(carried: IntegerType, meant: IntegerType) -> dict[str, int]:
+    """scale and offset of a bit that stands for one of two values (passes/encode_signs.py); nothing for other integers."""
+    if carried.fraction == meant.fraction:
+        return {}
+    scale = 1 << (meant.fraction - carried.fraction)
+    return {"scale": scale, "offset": meant.minimum - scale * carried.minimum}
+
+
+def _node_facts(part: Part, network: Network, graph: Graph, model: Graph) -> dict[str, Any]:
     stage = part.stage
     assert stage is not None
     folding = network.folding.stages[stage.name]
+    # A bias that the model does not have makes the layer's own result again.
+    nodes = [node for node in stage.nodes if node.name in model.by_name]
+    name = stage.result if stage.result in model.by_name else nodes[-1].name
     return {
-        "name": stage.result,
-        "nodes": [node.name for node in stage.nodes],
+        "name": name,
+        "nodes": [node.name for node in nodes],
         "operation": " + ".join(node.operation.kind for node in stage.nodes),
         "source": stage.node.source,
         "identifier": part.identifier,
@@ -185,4 +199,5 @@ def _node_facts(part: Part, network: Network) -> dict[str, Any]:
         "multipliers": multipliers(stage, folding),
         "stream": part.output.identifier,
         **_stream_facts(part.output),
+        **_coding(graph.types[stage.result].element, model.types[name].element),
     }
