@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -67,13 +68,14 @@ def test_distributed_arithmetic(io_type: str, tmp_path: Path) -> None:
     assert "dense_da_" in (tmp_path / "vitis/firmware/nnet_utils/nnet_code_gen.h").read_text()
 
 
-@pytest.mark.skipif(DISTRIBUTED_ARITHMETIC.find() is not None, reason="needs da4ml to be absent")
-def test_distributed_arithmetic_says_what_is_missing() -> None:
+def test_distributed_arithmetic_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = replace(DISTRIBUTED_ARITHMETIC, find=lambda: None)
+    monkeypatch.setattr(sys.modules["toolchain.backends.hls4ml.plan"], "DISTRIBUTED_ARITHMETIC", absent)
     with pytest.raises(ToolNotFound) as error:
         plan(sums(), Target(), strategy="distributed_arithmetic")
     assert str(error.value) == (
         "da4ml is not installed; without it: hls4ml's strategy distributed_arithmetic cannot be used; latency and resource "
-        "can. Install it with: pip install da4ml"
+        "can. Install it with: pip install 'bitwright[hls4ml]'"
     )
 
 

@@ -29,7 +29,7 @@ TOOL = Tool(
 DISTRIBUTED_ARITHMETIC = Tool(
     name="da4ml",
     lost="hls4ml's strategy distributed_arithmetic cannot be used; latency and resource can",
-    install="pip install da4ml",
+    install="pip install 'bitwright[hls4ml]'",
     find=python_package("da4ml", "da4ml"),
     optional=True,
 )
