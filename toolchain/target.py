@@ -69,7 +69,8 @@ class Target:
     cycles_per_frame: the largest initiation interval, in clock cycles, that folding may choose for a layer; None for
     the backend's default, or, with a budget, the fastest that fits. latency_cycles: the most from a frame's first input
     beat to its last output beat; None for no limit. budget: resource (LUT, FF, DSP, block RAM) -> the most that the core may
-    take, as estimated before synthesis; empty for no limit but the device's. loadable_weights: whether weights, biases and thresholds can be replaced at run time.
+    take, as estimated before synthesis; empty for no limit but the device's. loadable_weights: whether weights, biases and
+    thresholds can be replaced at run time.
     """
 
     device: Device | None = None

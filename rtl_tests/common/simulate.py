@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -73,7 +73,9 @@ def top_module(cases: Sequence[Case] | Sequence[BranchCase], folder: Path) -> st
                 ]
                 signals += [f"{prefix}_{signal}" for signal in ("tdata", "tvalid", "tready")]
         assignments = ", ".join(f".{name}({literal(value)})" for name, value in parameters.items())
-        connections = ", ".join((".clk(clk)", *(f".{s}({case.name}_{s})" for s in signals)))
+        # Where nothing is loaded the bus stands still.
+        tied = (".load_bus('0)",) if "load_bus," in (LIBRARY / f"{case.module}.sv").read_text() else ()
+        connections = ", ".join((".clk(clk)", *(f".{s}({case.name}_{s})" for s in signals), *tied))
         instances.append(f"  {case.module} #({assignments})\n    u_{case.name} ({connections});")
     return "\n".join(
         [f"module {TOP} (", ",\n".join(ports), ");", *instances, "endmodule", ""],
@@ -85,12 +87,20 @@ def simulate(bench: str, cases: Sequence[Case] | Sequence[BranchCase], folder: P
 
     bench: dotted name of the module that holds the cases as CASES.
     """
-    from cocotb_tools.runner import get_results, get_runner
-
     assert len({case.name for case in cases}) == len(cases), "cases need different names"
     assert len({case.tests for case in cases}) == 1, "cases are of one kind"
     top = folder / f"{TOP}.sv"
     top.write_text(top_module(cases, folder))
+    return run_tests(top, cases[0].tests, folder, {"BENCH_MODULE": bench, "BENCH_FULL": "1" if full else "0"})
+
+
+def run_tests(top: Path, test_module: str, folder: Path, variables: Mapping[str, str]) -> int:
+    """Build the library with `top`, whose module is TOP, and run the cocotb tests of a module on it.
+
+    variables: of the tests' environment. Returns the number of tests that passed, raises AssertionError if one did not.
+    """
+    from cocotb_tools.runner import get_results, get_runner
+
     environment = verilator_environment()
     with mock.patch.dict(os.environ, environment):
         runner = get_runner("verilator")
@@ -121,14 +131,13 @@ def simulate(bench: str, cases: Sequence[Case] | Sequence[BranchCase], folder: P
         verilated_runtime.keep(folder / "build", runtime)
         results = runner.test(
             hdl_toplevel=TOP,
-            test_module=cases[0].tests,
+            test_module=test_module,
             build_dir=folder / "build",
             test_dir=folder,
             test_args=["+verilator+rand+reset+2", "+verilator+seed+1"],
             extra_env={
                 "PYTHONPATH": os.pathsep.join(str(p) for p in (ROOT, *sys.path) if p),
-                "BENCH_MODULE": bench,
-                "BENCH_FULL": "1" if full else "0",
+                **variables,
                 "COCOTB_ANSI_OUTPUT": "0",
             },
             results_xml=str(folder / "results.xml"),

@@ -25,6 +25,7 @@ BENCHES = (
     "lookup",
     "matrix_vector_unit",
     "pad",
+    "parallel_window",
     "relu",
     "requantise",
     "scale",
@@ -44,7 +45,15 @@ BENCHES = (
 
 #: Modules without a bench of their own here, as tops of their own.
 INNER: dict[str, list[dict[str, int | str]]] = {
-    "add_bias": [{"PE": pe, "INPUT_SHIFT": shift, "BIAS_FILE": "words.hex"} for pe, shift in ((1, 0), (4, 3))],
+    "add_bias": [
+        {"PE": pe, "INPUT_SHIFT": shift, "BIAS_FILE": "words.hex", "LOADABLE": load}
+        for pe, shift, load in ((1, 0, 0), (4, 3, 0), (4, 3, 1))
+    ],
+    "axi_lite_load": [
+        {},
+        {"ADDRESS_WIDTH": 3, "FIRST": 1, "LAST": 1},
+        {"ADDRESS_WIDTH": 32, "FIRST": 1 << 20, "LAST": (1 << 29) - 1},
+    ],
     "adder_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (4, 1), (11, 2))],
     "align": [
         {"WIDTH": w, "SIGNED": s, "SHIFT": shift, "OUTPUT_WIDTH": o}
@@ -53,7 +62,14 @@ INNER: dict[str, list[dict[str, int | str]]] = {
     "border_counter": [
         {"BEFORE": b, "INNER": i, "AFTER": a} for b, i, a in ((0, 1, 0), (0, 3, 2), (2, 1, 0), (1, 4, 3))
     ],
-    "constant_memory": [{"DATA_WIDTH": 8, "DEPTH": depth, "FILE": "words.hex"} for depth in (1, 16, 100)],
+    "constant_memory": [
+        {"DATA_WIDTH": width, "DEPTH": depth, "FILE": "words.hex", **load}
+        for width, load in (
+            (8, {}),
+            *((width, {"LOADABLE": 1, "LOAD_BASE": 1024}) for width in (8, 32, 40, 150)),
+        )
+        for depth in (1, 16, 100)
+    ],
     "gap_counter": [{"COUNT": count, "FACTOR": factor} for count, factor in ((1, 3), (4, 1), (1, 1), (2, 2), (5, 4))],
     "multiplier": [
         {"A_WIDTH": a, "B_WIDTH": b, "PRODUCT_WIDTH": p, "STYLE": style}
@@ -71,6 +87,10 @@ INNER: dict[str, list[dict[str, int | str]]] = {
         for count, start, stop, step in ((1, 0, 1, 1), (6, 0, 6, 2), (6, 3, 5, 3), (9, 4, 8, 2), (5, 2, 5, 9))
     ],
     "stream_narrow": [{"FACTOR": 3}],
+    "stride_counter": [
+        {"COUNT": count, "FIRST": first, "STRIDE": stride}
+        for count, first, stride in ((1, 0, 1), (1, 0, 3), (5, 0, 1), (5, 0, 2), (6, 2, 1), (7, 6, 9), (9, 3, 2))
+    ],
     "stream_widen": [{"FACTOR": 3}],
     "wrap_counter": [{"COUNT": count} for count in (1, 2, 5)],
 }
@@ -91,6 +111,17 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("window_reduce", {"CHANNELS": 8, "PE": 3}, "3, 8 and 4"),
     ("window_reduce", {"OPERATION": 0, "OUTPUT_WIDTH": 7}, "INPUT_WIDTH for maxima; got 7"),
     ("window_reduce", {"OPERATION": 2}, "8 and 2"),
+    ("parallel_window", {"SLOTS": 0}, "1, 8 and 0"),
+    ("parallel_window", {"HEIGHT": 2}, "3 x 3 pixels, the frame has 2 x 8"),
+    ("axi_lite_load", {"ADDRESS_WIDTH": 33}, "got 33"),
+    ("axi_lite_load", {"FIRST": 0}, "0, 1023 and 12"),
+    ("axi_lite_load", {"LAST": 1024}, "16, 1024 and 12"),
+    ("axi_lite_load", {"FIRST": 7, "LAST": 6}, "7, 6 and 12"),
+    (
+        "constant_memory",
+        {"DATA_WIDTH": 33, "DEPTH": 5, "FILE": "words.hex", "LOADABLE": 1, "LOAD_BASE": 24},
+        "16; got 24",
+    ),
     ("pad", {"CHANNELS": 5, "SIMD": 2}, "2, 5 and 8"),
     ("pad", {"VALUE": -129}, "-129 and 8"),
     ("pad", {"VALUE": 256}, "256 and 8"),
@@ -119,6 +150,9 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("top_k", {"CHANNELS": 20}, "4 bits for 20 channels"),
 ]
 
+#: Modules with a bench of their own whose memories can be loaded.
+LOADABLE = {"matrix_vector_unit", "scale", "threshold"}
+
 #: Parameters of 64 bits: Verilator's -G takes an unsized number for one of 32.
 LONG = {"OUTPUT_MAXIMUM", "OUTPUT_MINIMUM", "UPPER_BOUND", "VALUE"}
 
@@ -142,7 +176,7 @@ def parameter_sets(module: str, folder: Path) -> list[dict[str, int | str]]:
             path.write_text("".join(f"{word:x}\n" for word in words))
             parameters[parameter] = path.name
         sets.append(parameters)
-    return sets
+    return [*sets, {**sets[-1], "LOADABLE": 1}] if module in LOADABLE else sets
 
 
 def verilator_lint(module: str, parameters: dict[str, int | str], folder: Path) -> subprocess.CompletedProcess[str]:

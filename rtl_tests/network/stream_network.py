@@ -2,7 +2,7 @@
 """cocotb tests of a whole network with AXI-Stream ports, run inside the simulator and driven by data alone.
 
 BENCH_FOLDER names a folder with bench.json: the two ports (beats a frame), frames of input beats and the output beats that
-the integer interpreter gives for them (hexadecimal), and the declared latency and steady state. Each test adds what it
+the integer interpreter gives for them (hexadecimal), the declared latency and steady state, and inputs that stay 0. Each test adds what it
 compared to outcome.json beside it. Independent of the toolchain package.
 
 Inputs change at the falling edge of the clock, and outputs are read there, before: they must be functions of registers
@@ -77,6 +77,8 @@ async def reset(dut: object, cycles: int = 3) -> None:
 async def start(dut: object) -> None:
     cocotb.start_soon(Clock(dut.clk, CLOCK_PERIOD_NS, "ns").start())
     dut.s_axis_tdata.value = 0
+    for port in BENCH["tied_low"]:
+        getattr(dut, port).value = 0
     await reset(dut)
 
 

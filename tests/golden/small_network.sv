@@ -51,6 +51,7 @@ module small_network (
   ) u_fc1 (
     .clk(clk),
     .rst(rst),
+    .load_bus('0),
     .s_axis_tdata(s_axis_tdata[5:0]),
     .s_axis_tvalid(s_axis_tvalid),
     .s_axis_tready(s_axis_tready),
@@ -131,6 +132,7 @@ module small_network (
   ) u_fc2 (
     .clk(clk),
     .rst(rst),
+    .load_bus('0),
     .s_axis_tdata(quantise_tdata),
     .s_axis_tvalid(quantise_tvalid),
     .s_axis_tready(quantise_tready),
@@ -156,6 +158,7 @@ module small_network (
   ) u_steps (
     .clk(clk),
     .rst(rst),
+    .load_bus('0),
     .s_axis_tdata(fc2_tdata),
     .s_axis_tvalid(fc2_tvalid),
     .s_axis_tready(fc2_tready),

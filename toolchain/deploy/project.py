@@ -25,6 +25,7 @@ from toolchain.deploy.pll_ecp5 import PllSetting, find_pll
 from toolchain.errors import BoardError
 from toolchain.plan import BuildPlan, PlannedFile
 from toolchain.target import Board
+from toolchain.verify.network_bench import LOAD_INPUTS
 
 #: Folder of the board's files inside a project; the core's files keep the paths that its plan gave them.
 BOARD_FOLDER = "board"
@@ -86,7 +87,15 @@ def board_plan(core_plan: BuildPlan, board: Board, clock_mhz: float) -> BuildPla
     interface = core_interface(core_plan.top, core_plan.facts, core_plan.digest)
     generated = {
         "design_parameters.sv": _render("design_parameters.sv.j2", _parameters(interface, board, clock)),
-        "design_core.sv": _render("design_core.sv.j2", {**_parameters(interface, board, clock), "core": core_plan.top}),
+        "design_core.sv": _render(
+            "design_core.sv.j2",
+            {
+                **_parameters(interface, board, clock),
+                "core": core_plan.top,
+                # The board's logic has no processor that would load constants.
+                "tied_low": LOAD_INPUTS if "loadable" in core_plan.facts else (),
+            },
+        ),
     }
     modules = {Path(file).stem for file in (*generated, *board.common, board.top_file, *board.vendor_models.values())}
     if core_plan.top in modules:

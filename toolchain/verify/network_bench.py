@@ -28,6 +28,12 @@ PORTS = (
     "m_axis_tdata", "m_axis_tvalid", "m_axis_tready", "m_axis_tlast",
 )  # fmt: skip
 
+#: The inputs of its AXI4-Lite port, where it has one.
+LOAD_INPUTS = (
+    "s_axil_awaddr", "s_axil_awprot", "s_axil_awvalid", "s_axil_wdata", "s_axil_wstrb", "s_axil_wvalid", "s_axil_bready",
+    "s_axil_araddr", "s_axil_arprot", "s_axil_arvalid", "s_axil_rready",
+)  # fmt: skip
+
 #: Cycles of flowing frames that one pattern runs for; cocotb reaches some ten thousand cycles a second.
 _PATTERN_CYCLES = 4000
 _FEWEST_FRAMES, _MOST_FRAMES = 4, 200
@@ -78,7 +84,7 @@ def run_network_bench(
     cocotb.build_bench(
         [str(relative / source) for source in sources],
         top,
-        PORTS,
+        PORTS + (LOAD_INPUTS if "loadable" in facts else ()),
         folder=folder,
         log=folder / "bench_build.log",
         options=facts.get("simulation_options", ()),
@@ -125,6 +131,7 @@ def bench_data(facts: Mapping[str, Any], graph: Graph, x_integers: np.ndarray) -
     )
     return {
         **{name: facts[name] for name in declared},
+        "tied_low": LOAD_INPUTS if "loadable" in facts else (),
         "frames": beats(x_integers, facts["input"]),
         "expected": beats(expected, facts["output"]),
     }

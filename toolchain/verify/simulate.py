@@ -58,6 +58,7 @@ def build_simulation(
     top = facts["top"]
     probes = "".join(f"PROBE({top}__DOT__{stream})\n" for stream in streams)
     (folder / "probes.inc").write_text(probes)
+    (folder / "load_port.inc").write_text(f"#define LOAD_PORT {int('loadable' in facts)}\n")
     signals = [f"{stream}_{signal}" for stream in streams for signal in ("tdata", "tvalid", "tready")]
     control = "".join(f'public_flat_rd -module "{top}" -var "{signal}"\n' for signal in signals)
     (folder / "probes.vlt").write_text("`verilator_config\n" + control)

@@ -93,6 +93,8 @@ class SimulationLibrary:
         self.path = path
         self.facts = facts
         self.streams = tuple(streams)
+        #: (byte address, word) to write over AXI4-Lite into each instance before it is used.
+        self.writes: Sequence[tuple[int, int]] = ()
         #: Where the waveform of a stall is written.
         self.waveform_folder = path.parent
         self._memory_folder = memory_folder
@@ -109,6 +111,16 @@ class SimulationLibrary:
         self._library.simulation_probe_bytes.restype = ctypes.c_int64
         self._library.simulation_run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64)
         self._library.simulation_run.restype = ctypes.c_int32
+        self._library.simulation_load.argtypes = (
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.POINTER(ctypes.c_uint32),
+            ctypes.c_char_p,
+            ctypes.c_int64,
+        )
+        self._library.simulation_load.restype = ctypes.c_int32
         assert self._library.simulation_request_bytes() == ctypes.sizeof(_Request)
         if self._library.simulation_probes() != len(self.streams):
             raise BuildFailed(
@@ -134,6 +146,8 @@ class Simulation:
         )
         if not self._handle:
             raise BuildFailed(f"the simulation of {library.facts['top']} cannot start: {self._text()}")
+        if library.writes:
+            self.load(library.writes)
 
     def __enter__(self) -> Simulation:
         return self
@@ -145,6 +159,27 @@ class Simulation:
         if self._handle:
             self._design._library.simulation_delete(self._handle)
             self._handle = None
+
+    def load(self, writes: Sequence[tuple[int, int]]) -> int:
+        """Write (byte address, word) one by one over AXI4-Lite; they outlast resets. Returns the design's identification.
+
+        There is a reset before the writes; the next run begins right behind them, without one.
+
+        Raises BuildFailed where the design refuses one, or has no such port.
+        """
+        addresses, words = (np.array(column, dtype=np.uint32) for column in zip(*writes, strict=True))
+        identification = ctypes.c_uint32()
+        if self._design._library.simulation_load(
+            self._handle,
+            addresses.ctypes.data,
+            words.ctypes.data,
+            len(words),
+            ctypes.byref(identification),
+            self._error,
+            _ERROR_BYTES,
+        ):
+            raise BuildFailed(f"the simulation of {self._design.facts['top']} cannot be loaded: {self._text()}")
+        return identification.value
 
     def _text(self) -> str:
         return self._error.value.decode(errors="replace")

@@ -6,7 +6,8 @@
 // A cycle: with the clock low, inputs are set and settle; handshakes are sampled; then the clock rises. Beats are arrays of
 // bytes, lowest first, as large as Verilator's variable for the port (simulation_input_bytes and so on).
 //
-// probes.inc is generated for each build: one PROBE(path) a stream inside the design, or nothing.
+// probes.inc is generated for each build: one PROBE(path) a stream inside the design, or nothing. So is load_port.inc, which
+// defines LOAD_PORT: whether the design has an AXI4-Lite port (s_axil_*) through which constants are replaced.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,6 +20,7 @@
 
 #include "Vtop.h"
 #include "Vtop___024root.h"
+#include "load_port.inc"
 #include "verilated.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -67,6 +69,7 @@ struct Simulation {
   std::unique_ptr<Vtop> top;
   std::vector<Stream> probes;
   std::string folder;
+  bool loaded = false;  // since the last run
 };
 
 // xorshift64*: S. Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled".
@@ -86,6 +89,37 @@ std::size_t probe_count() {
 #include "probes.inc"
 #undef PROBE
   return count;
+}
+
+// The host's side of the AXI4-Lite port, at rest.
+void rest_load_port([[maybe_unused]] Vtop& top) {
+#if LOAD_PORT
+  top.s_axil_awaddr = 0;
+  top.s_axil_awprot = 0;
+  top.s_axil_awvalid = 0;
+  top.s_axil_wdata = 0;
+  top.s_axil_wstrb = 0;
+  top.s_axil_wvalid = 0;
+  top.s_axil_bready = 0;
+  top.s_axil_araddr = 0;
+  top.s_axil_arprot = 0;
+  top.s_axil_arvalid = 0;
+  top.s_axil_rready = 0;
+#endif
+}
+
+void reset(Vtop& top) {
+  top.rst = 1;
+  top.s_axis_tvalid = 0;
+  top.m_axis_tready = 0;
+  rest_load_port(top);
+  for (int i = 0; i < 4; i++) {
+    top.clk = 0;
+    top.eval();
+    top.clk = 1;
+    top.eval();
+  }
+  top.rst = 0;
 }
 
 void copy_text(const char* text, char* error, std::int64_t error_size) {
@@ -149,6 +183,7 @@ EXPORT void* simulation_new(const char* folder, std::int64_t seed, char* error, 
     top.s_axis_tvalid = 0;
     std::memset(reinterpret_cast<void*>(&top.s_axis_tdata), 0, sizeof(top.s_axis_tdata));
     top.m_axis_tready = 0;
+    rest_load_port(top);
     top.eval();  // reads the memory files
     return simulation.release();
   } catch (const std::exception& exception) {
@@ -169,7 +204,78 @@ EXPORT std::int64_t simulation_probe_bytes(void* handle, std::int64_t index) {
   return static_cast<std::int64_t>(static_cast<Simulation*>(handle)->probes[static_cast<std::size_t>(index)].bytes);
 }
 
-// Reset the design, feed it all input beats and collect the output. Returns 0, or 1 with a message in `error`.
+// Reset the design, read its identification (byte address 0) and make `count` writes. The next run then begins with a beat in the
+// cycle after the last answer, without a reset. Returns 0, or 1 with a message in `error`.
+EXPORT std::int32_t simulation_load([[maybe_unused]] void* handle, [[maybe_unused]] const std::uint32_t* addresses,
+                                    [[maybe_unused]] const std::uint32_t* words, [[maybe_unused]] std::int64_t count,
+                                    [[maybe_unused]] std::uint32_t* identification, char* error, std::int64_t error_size) try {
+#if LOAD_PORT
+  constexpr int most_cycles = 64;
+  Simulation& simulation = *static_cast<Simulation*>(handle);
+  Vtop& top = *simulation.top;
+  memory_folder = simulation.folder;
+  Verilated::threadContextp(&simulation.context);
+  reset(top);
+  // One transfer: the requests are taken down as they are accepted, and `answered` looks at the answer. True if it came.
+  const auto transfer = [&](const auto& answered) {
+    for (int cycle = 0; cycle < most_cycles; cycle++) {
+      top.clk = 0;
+      top.eval();
+      const bool address_taken = top.s_axil_awvalid && top.s_axil_awready, data_taken = top.s_axil_wvalid && top.s_axil_wready;
+      const bool read_taken = top.s_axil_arvalid && top.s_axil_arready, done = answered();
+      top.clk = 1;
+      top.eval();
+      if (address_taken) top.s_axil_awvalid = 0;
+      if (data_taken) top.s_axil_wvalid = 0;
+      if (read_taken) top.s_axil_arvalid = 0;
+      if (done) return true;
+    }
+    return false;
+  };
+  const auto fail = [&](const char* what, std::uint32_t address, int answer) -> std::int32_t {
+    std::snprintf(error, static_cast<std::size_t>(error_size), "AXI4-Lite %s at 0x%x: %s (%d)", what, address,
+                  answer < 0 ? "no answer" : "refused", answer);
+    return 1;
+  };
+  int answer = -1;
+  top.s_axil_arvalid = 1;
+  top.s_axil_rready = 1;
+  transfer([&] {
+    if (!top.s_axil_rvalid) return false;
+    answer = top.s_axil_rresp;
+    *identification = top.s_axil_rdata;
+    return true;
+  });
+  top.s_axil_rready = 0;
+  if (answer != 0) return fail("read", 0, answer);
+  for (std::int64_t i = 0; i < count; i++) {
+    answer = -1;
+    top.s_axil_awaddr = addresses[i];
+    top.s_axil_awvalid = 1;
+    top.s_axil_wdata = words[i];
+    top.s_axil_wstrb = 15;
+    top.s_axil_wvalid = 1;
+    top.s_axil_bready = 1;
+    transfer([&] {
+      if (top.s_axil_bvalid) answer = top.s_axil_bresp;
+      return answer >= 0;
+    });
+    if (answer != 0) return fail("write", addresses[i], answer);
+  }
+  rest_load_port(top);
+  simulation.loaded = true;
+  return 0;
+#else
+  copy_text("the design has no AXI4-Lite port", error, error_size);
+  return 1;
+#endif
+} catch (const std::exception& exception) {
+  copy_text(exception.what(), error, error_size);
+  return 1;
+}
+
+// Reset the design unless it was loaded just now, feed it all input beats and collect the output. Returns 0, or 1 with a message
+// in `error`.
 EXPORT std::int32_t simulation_run(void* handle, Request* request, char* error, std::int64_t error_size) try {
   Simulation& simulation = *static_cast<Simulation*>(handle);
   Vtop& top = *simulation.top;
@@ -188,16 +294,8 @@ EXPORT std::int32_t simulation_run(void* handle, Request* request, char* error, 
     }
   }
 
-  top.rst = 1;
-  top.s_axis_tvalid = 0;
-  top.m_axis_tready = 0;
-  for (int i = 0; i < 4; i++) {
-    top.clk = 0;
-    top.eval();
-    top.clk = 1;
-    top.eval();
-  }
-  top.rst = 0;
+  if (!simulation.loaded) reset(top);
+  simulation.loaded = false;
 
   std::int64_t cycle = 0, accepted = 0, taken = 0, quiet = 0, draining = 0;
   bool offering = false, stalled_before = false;

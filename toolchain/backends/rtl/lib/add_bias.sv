@@ -7,6 +7,7 @@
 //   Latency     L = 5: a beat accepted in cycle t is offered from cycle t + L, or from the cycle after the beat before it
 //               was taken if that is later
 //   Throughput  one beat a cycle
+//   Loading     where LOADABLE, load_bus replaces biases, as constant_memory says. Beats under way may see old and new ones
 //   Reset       the next beat accepted is beat 0 of a frame; beats under way are dropped; data is not reset
 `default_nettype none
 
@@ -19,10 +20,13 @@ module add_bias #(
   parameter int unsigned BIAS_WIDTH   = 8,     // bits of a bias, two's complement, in output units
   parameter int unsigned OUTPUT_WIDTH = 9,     // bits of an output
   // Word beat: bias of lane p at bit p * BIAS_WIDTH; one hexadecimal word a line.
-  parameter              BIAS_FILE    = ""
+  parameter              BIAS_FILE    = "",
+  parameter bit          LOADABLE     = 1'b0,  // biases can be replaced through load_bus
+  parameter int unsigned LOAD_BASE    = 0      // word address there: see constant_memory
 ) (
   input  wire logic                       clk,
   input  wire logic                       rst,
+  input  wire logic [64:0]                load_bus,
   input  wire logic [PE*INPUT_WIDTH-1:0]  s_axis_tdata,
   input  wire logic                       s_axis_tvalid,
   output logic                            s_axis_tready,
@@ -61,11 +65,14 @@ module add_bias #(
   constant_memory #(
     .DATA_WIDTH(PE * BIAS_WIDTH),
     .DEPTH     (CF),
-    .FILE      (BIAS_FILE)
+    .FILE      (BIAS_FILE),
+    .LOADABLE  (LOADABLE),
+    .LOAD_BASE (LOAD_BASE)
   ) u_biases (
-    .clk    (clk),
-    .address(beat),
-    .data   (biases)
+    .clk     (clk),
+    .load_bus(load_bus),
+    .address (beat),
+    .data    (biases)
   );
 
   logic [PE*INPUT_WIDTH-1:0]  arriving;

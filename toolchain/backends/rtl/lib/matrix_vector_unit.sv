@@ -16,6 +16,8 @@
 //                 SLOTS = 1 if F + 1 < SF; 2 if F + 1 < 2 * SF; else floor((F + 3) / SF) + 1,
 //               LATENCY = F + 1 for SLOTS <= 2, else F + 3
 //   Throughput  a frame every STEPS cycles, with no bubble between frames
+//   Loading     where LOADABLE, load_bus replaces words of both memories, as constant_memory says. Frames under way may see
+//               old and new words
 //   Reset       the next beat accepted is beat 0 of a frame; results under way are dropped; data is not reset
 //
 // The first group works while the input arrives; the input is kept in a buffer and read back for the other groups. The
@@ -45,10 +47,14 @@ module matrix_vector_unit #(
   // Bits of a DSP block's wider factor; where rows fit side by side into it, one block multiplies for several. 0: never
   parameter int unsigned DSP_WIDTH         = 0,
   parameter              MEMORY_STYLE      = "auto",// hint for the weight memory: auto, block, distributed
-  parameter int unsigned ADDER_LEVELS      = 1      // levels of the adder tree between two registers
+  parameter int unsigned ADDER_LEVELS      = 1,     // levels of the adder tree between two registers
+  parameter bit          LOADABLE          = 1'b0,  // weights and biases can be replaced through load_bus
+  parameter int unsigned WEIGHT_LOAD_BASE  = 0,     // word addresses there: see constant_memory
+  parameter int unsigned BIAS_LOAD_BASE    = 0
 ) (
   input  wire logic                              clk,
   input  wire logic                              rst,
+  input  wire logic [64:0]                       load_bus,
   input  wire logic [SIMD*INPUT_WIDTH-1:0]       s_axis_tdata,
   input  wire logic                              s_axis_tvalid,
   output logic                                   s_axis_tready,
@@ -163,11 +169,14 @@ module matrix_vector_unit #(
     .DATA_WIDTH(PE * SIMD * WEIGHT_WIDTH),
     .DEPTH     (STEPS),
     .FILE      (WEIGHT_FILE),
-    .STYLE     (MEMORY_STYLE)
+    .STYLE     (MEMORY_STYLE),
+    .LOADABLE  (LOADABLE),
+    .LOAD_BASE (WEIGHT_LOAD_BASE)
   ) u_weights (
-    .clk    (clk),
-    .address(weight_address),
-    .data   (weight_word)
+    .clk     (clk),
+    .load_bus(load_bus),
+    .address (weight_address),
+    .data    (weight_word)
   );
   // The third cycle: before the memory it costs few registers; but a DSP block wants a register beside it.
   /* verilator lint_off UNUSEDSIGNAL */  // the last rows may be fewer than share a block elsewhere
@@ -509,11 +518,14 @@ module matrix_vector_unit #(
     constant_memory #(
       .DATA_WIDTH(PE * BIAS_WIDTH),
       .DEPTH     (NF),
-      .FILE      (BIAS_FILE)
+      .FILE      (BIAS_FILE),
+      .LOADABLE  (LOADABLE),
+      .LOAD_BASE (BIAS_LOAD_BASE)
     ) u_biases (
-      .clk    (clk),
-      .address(bias_group),
-      .data   (biases)
+      .clk     (clk),
+      .load_bus(load_bus),
+      .address (bias_group),
+      .data    (biases)
     );
     for (genvar p = 0; p < PE; p++) begin : g_row
       // A bias wider than the outputs is redundant, or harmless modulo 2**ACCUMULATOR_WIDTH.

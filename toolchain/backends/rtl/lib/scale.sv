@@ -8,6 +8,7 @@
 //   Latency     L = 6: a beat accepted in cycle t is offered from cycle t + L, or from the cycle after the beat before it
 //               was taken if that is later
 //   Throughput  one beat a cycle
+//   Loading     where LOADABLE, load_bus replaces factors, as constant_memory says. Beats under way may see old and new ones
 //   Reset       the next beat accepted is beat 0 of a period; beats under way are dropped; data is not reset
 //
 // With PERIOD = CHANNELS / PE it scales every channel. Behind sliding_window, with PERIOD = taps * CHANNELS / PE, and before
@@ -24,10 +25,13 @@ module scale #(
   // Word beat: factor of lane p at bit p * FACTOR_WIDTH; one hexadecimal word a line.
   parameter              FACTOR_FILE      = "",
   parameter int unsigned MULTIPLIER_STYLE = 0,      // 0: the synthesis tool decides, 1: LUTs, 2: DSP blocks
-  parameter              MEMORY_STYLE     = "auto"  // hint for the memory of factors: auto, block, distributed
+  parameter              MEMORY_STYLE     = "auto",// hint for the memory of factors: auto, block, distributed
+  parameter bit          LOADABLE         = 1'b0,   // factors can be replaced through load_bus
+  parameter int unsigned LOAD_BASE        = 0       // word address there: see constant_memory
 ) (
   input  wire logic                       clk,
   input  wire logic                       rst,
+  input  wire logic [64:0]                load_bus,
   input  wire logic [PE*INPUT_WIDTH-1:0]  s_axis_tdata,
   input  wire logic                       s_axis_tvalid,
   output logic                            s_axis_tready,
@@ -77,11 +81,14 @@ module scale #(
     .DATA_WIDTH(PE * FACTOR_WIDTH),
     .DEPTH     (PERIOD),
     .FILE      (FACTOR_FILE),
-    .STYLE     (MEMORY_STYLE)
+    .STYLE     (MEMORY_STYLE),
+    .LOADABLE  (LOADABLE),
+    .LOAD_BASE (LOAD_BASE)
   ) u_factors (
-    .clk    (clk),
-    .address(beat),
-    .data   (factors)
+    .clk     (clk),
+    .load_bus(load_bus),
+    .address (beat),
+    .data    (factors)
   );
 
   logic [PE*INPUT_WIDTH-1:0] arriving;

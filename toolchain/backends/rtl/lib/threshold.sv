@@ -6,10 +6,11 @@
 //   Equation    y[c] = OUTPUT_OFFSET + #{ t : threshold[c][t] <= x[c] }, of which OUTPUT_WIDTH bits are kept;
 //               channel c = beat * PE + lane
 //   Input       a beat is accepted in a cycle iff fewer than L + 1 beats accepted in earlier cycles are still inside
-//   Latency     L = N + 2 if CF <= 64 and CF * 2**N <= 4096, else L = N + 3, where N = ceil(log2(THRESHOLD_COUNT + 1)) and
-//               CF = CHANNELS / PE: a beat accepted in cycle t is offered from cycle t + L, or from the cycle after the
-//               beat before it was taken if that is later
+//   Latency     L = N + 2 if CF <= 64 and CF * 2**N <= 4096 and not LOADABLE, else L = N + 3, where
+//               N = ceil(log2(THRESHOLD_COUNT + 1)) and CF = CHANNELS / PE: a beat accepted in cycle t is offered from cycle
+//               t + L, or from the cycle after the beat before it was taken if that is later
 //   Throughput  one beat a cycle
+//   Loading     where LOADABLE, load_bus replaces thresholds, as constant_memory says. Beats under way may see old and new ones
 //   Reset       the next beat accepted is beat 0 of a frame; beats under way are dropped; data is not reset
 //
 // A binary search in the ascending list, one comparator a lane and level, one level a cycle: the count is found bit by bit
@@ -28,10 +29,17 @@ module threshold #(
   parameter int unsigned OUTPUT_WIDTH    = 2,     // bits of an output
   parameter int          OUTPUT_OFFSET   = 0,     // output for a number below all thresholds
   // Word beat: threshold t of lane p at bit (p * THRESHOLD_COUNT + t) * THRESHOLD_WIDTH; one hexadecimal word a line.
-  parameter              THRESHOLD_FILE  = ""
+  parameter              THRESHOLD_FILE  = "",
+  parameter bit          LOADABLE        = 1'b0,  // thresholds can be replaced through load_bus
+  /* verilator lint_off UNUSEDPARAM */
+  parameter int unsigned LOAD_BASE       = 0      // word address there: see constant_memory
+  /* verilator lint_on UNUSEDPARAM */
 ) (
   input  wire logic                       clk,
   input  wire logic                       rst,
+  /* verilator lint_off UNUSEDSIGNAL */  // not used where LOADABLE is 0
+  input  wire logic [64:0]                load_bus,
+  /* verilator lint_on UNUSEDSIGNAL */
   input  wire logic [PE*INPUT_WIDTH-1:0]  s_axis_tdata,
   input  wire logic                       s_axis_tvalid,
   output logic                            s_axis_tready,
@@ -54,7 +62,7 @@ module threshold #(
   localparam int unsigned WORD_WIDTH = PE * THRESHOLD_COUNT * THRESHOLD_WIDTH;
 
   // Cycles from acceptance to the first comparison, and to the result.
-  localparam bit          TABLES        = CF <= 64 && CF * 2**LEVELS <= 4096;
+  localparam bit          TABLES        = !LOADABLE && CF <= 64 && CF * 2**LEVELS <= 4096;
   localparam int unsigned FIRST_CYCLE   = TABLES ? 1 : 2;
   localparam int unsigned RESULT_CYCLE  = FIRST_CYCLE + LEVELS - 1;
   localparam int unsigned SLOTS         = RESULT_CYCLE + 3;
@@ -175,11 +183,14 @@ module threshold #(
     constant_memory #(
       .DATA_WIDTH(WORD_WIDTH),
       .DEPTH     (CF),
-      .FILE      (THRESHOLD_FILE)
+      .FILE      (THRESHOLD_FILE),
+      .LOADABLE  (LOADABLE),
+      .LOAD_BASE (LOAD_BASE)
     ) u_constant_memory (
-      .clk    (clk),
-      .address(beat),
-      .data   (word)
+      .clk     (clk),
+      .load_bus(load_bus),
+      .address (beat),
+      .data    (word)
     );
 
     // Level k finds bit LEVELS - 1 - k of the count, among 2**(LEVELS - k) - 1 places. All of this belongs to the cycle

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.backends.rtl.streaming.instance import Instance
+from toolchain.backends.rtl.streaming.load_map import LoadMap, axi_lite_ports
 from toolchain.backends.rtl.streaming.network import Network, Part, Stream
 from toolchain.ir import Graph, IntegerType
 from toolchain.passes.choose_folding import multipliers
@@ -67,8 +68,11 @@ def _data_text(stream: Stream, network: Network) -> str:
     )
 
 
-def top_text(network: Network, graph: Graph, version: str) -> str:
-    """The SystemVerilog of the top module: the same network always gives the same text."""
+def top_text(network: Network, graph: Graph, version: str, load_map: LoadMap | None = None) -> str:
+    """The SystemVerilog of the top module: the same network always gives the same text.
+
+    load_map: of a network whose memories can be loaded; it has an AXI4-Lite port for that.
+    """
     from jinja2 import Environment, StrictUndefined
 
     parts = []
@@ -83,6 +87,8 @@ def top_text(network: Network, graph: Graph, version: str) -> str:
     output, padding = network.output, padded(network.output.width) - network.output.width
     data = f"{output.identifier}_tdata"
     ranges = [f"[{padded(stream.width) - 1}:0]" for stream in (network.input, output)]
+    load_ports = axi_lite_ports(load_map.address_width) if load_map else []
+    ranges += [f"[{width - 1}:0]" for _, width, _ in load_ports]
     # What is written is SystemVerilog, not HTML: names are escaped by `comment_text` and `identifiers`.
     environment = Environment(  # noqa: S701
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
@@ -104,6 +110,8 @@ def top_text(network: Network, graph: Graph, version: str) -> str:
         output_data=f"{{{padding}'b0, {data}}}" if padding else data,
         counter_width=max(1, (output.beats - 1).bit_length()),
         range_width=max(len(text) for text in ranges) + 1,
+        load_map=load_map,
+        load_ports=load_ports,
     )
 
 

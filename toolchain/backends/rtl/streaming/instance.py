@@ -38,6 +38,7 @@ class Instance:
     approximation, rules under which it never holds more than it does, for the proof that a network does not deadlock.
     output_element, output_beats: of each output stream, which all carry the same; beats a frame. label: what it adds to its
     stage's name where a stage consists of several instances. input_ports, output_ports: prefixes of the ports' names.
+    load_bases: of a module with a port load_bus, for each of `memories` the parameter with its place on that bus.
     resize: makes the instance with another depth of its memory, for those whose depth the schedule decides; least_depth: the
     least that works. hold: makes the instance that waits for a frame's first beat, for those that otherwise begin a frame by
     themselves.
@@ -51,6 +52,7 @@ class Instance:
     output_element: IntegerType
     output_beats: int
     memories: tuple[MemoryFile, ...] = ()
+    load_bases: tuple[str, ...] = ()
     inner_lanes: tuple[int, ...] = ()
     inner_beats: tuple[int, ...] = ()
     is_fifo: bool = False
@@ -61,6 +63,11 @@ class Instance:
     resize: Callable[[int], Instance] | None = field(default=None, compare=False, repr=False)
     least_depth: int = 0
     hold: Callable[[], Instance] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_loadable(self) -> bool:
+        """Whether the words of its memories can be replaced at run time."""
+        return any(parameter in self.parameters for parameter in loadable(True))
 
     def with_dsp_width(self, width: int) -> Instance:
         """The instance for a device whose DSP blocks take factors of `width` bits; itself where that makes no difference."""
@@ -84,6 +91,11 @@ def wide_number(value: int) -> str:
 
 def flag(value: bool) -> str:
     return "1'b1" if value else "1'b0"
+
+
+def loadable(value: bool) -> tuple[tuple[str, str], ...]:
+    """The parameter by which a module's memories can be replaced at run time; none where they cannot."""
+    return (("LOADABLE", flag(True)),) if value else ()
 
 
 def text(value: str) -> str:

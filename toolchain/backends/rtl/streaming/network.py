@@ -20,7 +20,7 @@ from toolchain.passes.folding_model import is_matrix, slides
 from toolchain.passes.group_stages import Stage, group_stages, result_stage
 
 #: Names that the generated top module uses itself, and those of its ports.
-_RESERVED = ("clk", "rst", "s_axis", "m_axis", "output_beat", "unused")
+_RESERVED = ("clk", "rst", "s_axis", "m_axis", "output_beat", "unused", "axi_lite_load")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,10 @@ def draw(graph: Graph, folding: Folding, library: Library) -> Plumbing:
     if library.fifo_at_ends:
         output = drawing.with_fifo(output, "output_fifo", "stands at the output")
     plumbing = drawing.plumbing.finished(output)
-    return plumbing.held() if plumbing.beats_ahead()[output] else plumbing
+    ahead = plumbing.beats_ahead()
+    # What computes with constants before a frame's first beat would use those from before they were loaded.
+    waits = any(ahead.values()) if any(draft.instance.is_loadable for draft in plumbing.drafts) else ahead[output]
+    return plumbing.held() if waits else plumbing
 
 
 class _Drawing:

@@ -31,8 +31,15 @@ class Kernel(Protocol):
         """The instances for a stage that is supported, from its input to its output. `identifier` names memory files."""
 
 
+class _Kernels(dict[type[Operation], Kernel]):
+    """By operation; one derived from another (`reserve`) has the other's kernel."""
+
+    def __missing__(self, operation: type[Operation]) -> Kernel:
+        return next(self[base] for base in operation.__mro__ if base in self)
+
+
 @cache
 def kernels() -> dict[type[Operation], Kernel]:
     """The kernels by operation."""
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__) if module.name[0] != "_"]
-    return {module.OPERATION: module for module in modules}  # type: ignore[misc]
+    return _Kernels({module.OPERATION: module for module in modules})  # type: ignore[misc]

@@ -8,11 +8,13 @@ from toolchain.backends.rtl.streaming.instance import (
     Instance,
     MemoryFile,
     flag,
+    loadable,
     number,
     packed,
     signed_width,
     text,
 )
+from toolchain.backends.rtl.streaming.reserve import room_of
 from toolchain.backends.rtl.streaming.timing import queue_timing
 from toolchain.ir import AddBias
 from toolchain.passes.choose_folding import StageFolding
@@ -33,7 +35,8 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     element, channels, pe = stage.input_type.element, stage.input_type.channels, folding.pe
     input_shift, bias_shift = operation.shifts(element)
     bias = operation.bias.astype(object) * (1 << bias_shift)
-    width = signed_width(int(bias.min()), int(bias.max()))
+    room = room_of(operation)
+    width = room.shifted(bias_shift).width if room else signed_width(int(bias.min()), int(bias.max()))
     words = tuple(packed(bias[start : start + pe], width) for start in range(0, channels, pe))
     memory = MemoryFile(f"{MEMORY_FOLDER}/{identifier}_bias.hex", pe * width, words)
     parameters = (
@@ -45,6 +48,7 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
         ("BIAS_WIDTH", number(width)),
         ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
         ("BIAS_FILE", text(memory.path)),
+        *loadable(room is not None),
     )
     return (
         Instance(
@@ -56,5 +60,6 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
             output_element=stage.output_type.element,
             output_beats=stage.output_type.size // pe,
             memories=(memory,),
+            load_bases=("LOAD_BASE",),
         ),
     )

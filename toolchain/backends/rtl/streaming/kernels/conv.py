@@ -20,6 +20,7 @@ from toolchain.backends.rtl.streaming.kernels._windows import (
 )
 from toolchain.backends.rtl.streaming.kernels.dense import matrix_instance, matrix_refusal
 from toolchain.backends.rtl.streaming.kernels.scale import scale_instance, scale_refusal
+from toolchain.backends.rtl.streaming.reserve import room_of
 from toolchain.ir import Conv, IntegerType
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.folding_model import is_depthwise, positions
@@ -43,10 +44,12 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     # Each element under the window times its weight, and the sum over the window's pixels: a channel's own sum.
     element, lanes = stage.input_type.element, folding.pe
     factors = _taps(stage)
-    corners = [v * w for v in (element.minimum, element.maximum) for w in (int(factors.min()), int(factors.max()))]
+    room = room_of(stage.operation)
+    ends = (room.low, room.high) if room else (int(factors.min()), int(factors.max()))
+    corners = [v * w for v in (element.minimum, element.maximum) for w in ends]
     product = IntegerType.spanning(min(corners), max(corners))
     beats = positions(stage) * factors.size // lanes
-    scaled = scale_instance(element, product, factors.ravel(), lanes, beats, identifier)
+    scaled = scale_instance(element, product, factors.ravel(), lanes, beats, identifier, room)
     sums = stage.operation.infer(stage.input_type).element
     summed = reduce_instance(stage, product, lanes, is_sum=True, result=sums)
     if stage.bias is None:

@@ -10,11 +10,12 @@ from toolchain.backends.rtl.streaming.instance import (
     Instance,
     MemoryFile,
     flag,
+    loadable,
     number,
     packed,
-    signed_width,
     text,
 )
+from toolchain.backends.rtl.streaming.reserve import Room, room_of
 from toolchain.backends.rtl.streaming.timing import StepTiming, folded_timing
 from toolchain.ir import Dense
 from toolchain.passes.choose_folding import StageFolding
@@ -47,15 +48,17 @@ def matrix_refusal(stage: Stage, matrix: np.ndarray) -> str | None:
     """None if matrix_vector_unit multiplies this stage's vectors by the matrix (outputs, inputs), else the reason."""
     if stage.input_type.element.width > _WIDEST_FACTOR:
         return f"inputs have {stage.input_type.element.width} bits; allowed are {_WIDEST_FACTOR}. Quantise the input of this layer"
-    width = _constants(stage, matrix)[1]
+    width = _constants(stage, matrix)[1].width
     if width > _WIDEST_FACTOR:
         return f"weights have {width} bits; allowed are {_WIDEST_FACTOR}. Quantise the weights of this layer"
     return None
 
 
-def _constants(stage: Stage, matrix: np.ndarray) -> tuple[np.ndarray, int, int, np.ndarray | None]:
-    """Weights (outputs, inputs) and their signed width, the products' left shift, and the bias in output units."""
-    zeros = _common_zeros(matrix)
+def _constants(stage: Stage, matrix: np.ndarray) -> tuple[np.ndarray, Room, int, np.ndarray | None, Room | None]:
+    """Weights (outputs, inputs) and what they may be, the products' left shift, the bias in output units and what it may be."""
+    room, bias_room = room_of(stage.operation), None
+    # Other weights may have other bits in common.
+    zeros = 0 if room else _common_zeros(matrix)
     weights, shift, bias = matrix >> zeros, zeros, None
     if stage.bias is not None:
         # The stage's first node alone has the product's binary point: input fraction plus weight fraction.
@@ -63,10 +66,13 @@ def _constants(stage: Stage, matrix: np.ndarray) -> tuple[np.ndarray, int, int, 
         product_shift, bias_shift = stage.bias.shifts(product)
         shift += product_shift
         bias = stage.bias.bias.astype(object) * (1 << bias_shift)
+        reserved = room_of(stage.bias)
+        bias_room = reserved.shifted(bias_shift) if reserved else Room(int(bias.min()), int(bias.max()))
     if shift >= stage.output_type.element.width:
         # The module needs outputs wider than the shift; so few bits mean that the products hardly vary.
-        weights, shift = weights.astype(object) * (1 << shift), 0
-    return weights, signed_width(int(weights.min()), int(weights.max())), shift, bias
+        weights, room, shift = weights.astype(object) * (1 << shift), room.shifted(shift) if room else None, 0
+    room = room or Room(int(weights.min()), int(weights.max()), not weights.all())
+    return weights, room, shift, bias, bias_room
 
 
 def _common_zeros(matrix: np.ndarray) -> int:
@@ -75,28 +81,28 @@ def _common_zeros(matrix: np.ndarray) -> int:
     return (together & -together).bit_length() - 1 if together else 0
 
 
-def _kind(weights: np.ndarray, width: int) -> tuple[int, int]:
-    """(WEIGHT_KIND, bits of a weight in the memory) of matrix_vector_unit for weights of `width` bits."""
-    if width != 2 or int(weights.min()) < -1:
-        return _NUMBERS, width
-    return (_SIGNS, 1) if weights.all() else (_TERNARY, 2)
+def _kind(room: Room) -> tuple[int, int]:
+    """(WEIGHT_KIND, bits of a weight in the memory) of matrix_vector_unit for weights that lie in `room`."""
+    if room.width != 2 or room.low < -1:
+        return _NUMBERS, room.width
+    return (_TERNARY, 2) if room.zero else (_SIGNS, 1)
 
 
 def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, identifier: str) -> Instance:
     """matrix_vector_unit: vectors of the stage times the matrix (outputs, inputs), with the stage's bias."""
-    weights, weight_width, shift, bias = _constants(stage, matrix)
+    weights, room, shift, bias, bias_room = _constants(stage, matrix)
     outputs, inputs = weights.shape
     simd, pe = folding.simd, folding.pe
     beats, groups = inputs // simd, outputs // pe
-    kind, stored_width = _kind(weights, weight_width)
+    kind, stored_width = _kind(room)
     stored = (weights < 0).astype(np.int64) if kind == _SIGNS else weights
     # Word group * beats + beat, its elements row lane by row lane.
     order = stored.reshape(groups, pe, beats, simd).transpose(0, 2, 1, 3).reshape(groups * beats, pe * simd)
     words = tuple(packed(row, stored_width) for row in order.tolist())
     memories = [MemoryFile(f"{MEMORY_FOLDER}/{identifier}_weights.hex", pe * simd * stored_width, words)]
     bias_width = 1
-    if bias is not None:
-        bias_width = signed_width(int(bias.min()), int(bias.max()))
+    if bias is not None and bias_room is not None:
+        bias_width = bias_room.width
         bias_words = tuple(packed(bias[g * pe : (g + 1) * pe], bias_width) for g in range(groups))
         memories.append(MemoryFile(f"{MEMORY_FOLDER}/{identifier}_bias.hex", pe * bias_width, bias_words))
     parameters = (
@@ -115,6 +121,7 @@ def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, ide
         ("WEIGHT_FILE", text(memories[0].path)),
         ("DSP_WIDTH", number(0)),
         ("BIAS_FILE", text(memories[1].path if bias is not None else "")),
+        *loadable(room_of(stage.operation) is not None),
     )
     return Instance(
         module="matrix_vector_unit",
@@ -125,6 +132,7 @@ def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, ide
         output_element=stage.output_type.element,
         output_beats=stage.output_type.size // pe,
         memories=tuple(memories),
+        load_bases=("WEIGHT_LOAD_BASE", "BIAS_LOAD_BASE")[: len(memories)],
     )
 
 

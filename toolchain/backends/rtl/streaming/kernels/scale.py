@@ -11,11 +11,13 @@ from toolchain.backends.rtl.streaming.instance import (
     Instance,
     MemoryFile,
     flag,
+    loadable,
     number,
     packed,
     signed_width,
     text,
 )
+from toolchain.backends.rtl.streaming.reserve import Room, room_of
 from toolchain.ir import IntegerType, Scale
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.group_stages import Stage
@@ -33,9 +35,10 @@ def why_unsupported(stage: Stage) -> str | None:
 
 def scale_refusal(stage: Stage, factors: np.ndarray) -> str | None:
     """None if the module multiplies the stage's inputs by the factors, else the reason."""
+    room = room_of(stage.operation)
     if stage.input_type.element.width > _WIDEST_FACTOR:
         return f"inputs have {stage.input_type.element.width} bits; allowed are {_WIDEST_FACTOR}. Quantise the input of this layer"
-    width = signed_width(int(factors.min()), int(factors.max()))
+    width = room.width if room else signed_width(int(factors.min()), int(factors.max()))
     return f"factors have {width} bits; allowed are {_WIDEST_FACTOR}. Quantise them" if width > _WIDEST_FACTOR else None
 
 
@@ -44,17 +47,25 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     assert isinstance(operation, Scale)
     factors = np.broadcast_to(operation.factors, (stage.input_type.channels,))
     beats = stage.input_type.size // folding.pe
-    return (
-        scale_instance(stage.input_type.element, stage.output_type.element, factors, folding.pe, beats, identifier),
-    )
+    elements = stage.input_type.element, stage.output_type.element
+    return (scale_instance(*elements, factors, folding.pe, beats, identifier, room_of(operation)),)
 
 
 def scale_instance(
-    source: IntegerType, result: IntegerType, factors: np.ndarray, lanes: int, beats: int, identifier: str
+    source: IntegerType,
+    result: IntegerType,
+    factors: np.ndarray,
+    lanes: int,
+    beats: int,
+    identifier: str,
+    room: Room | None = None,
 ) -> Instance:
-    """scale: elements of type `source` times the factors, which repeat, as elements of type `result`."""
-    width = signed_width(int(factors.min()), int(factors.max()))
-    if (factors == factors[0]).all():
+    """scale: elements of type `source` times the factors, which repeat, as elements of type `result`.
+
+    room: of factors that can be replaced.
+    """
+    width = room.width if room else signed_width(int(factors.min()), int(factors.max()))
+    if room is None and (factors == factors[0]).all():
         factors = factors[:lanes]
     words = tuple(packed(row, width) for row in factors.reshape(-1, lanes).tolist())
     memory = MemoryFile(f"{MEMORY_FOLDER}/{identifier}_factors.hex", lanes * width, words)
@@ -66,6 +77,7 @@ def scale_instance(
         ("FACTOR_WIDTH", number(width)),
         ("OUTPUT_WIDTH", number(result.width)),
         ("FACTOR_FILE", text(memory.path)),
+        *loadable(room is not None),
     )
     return Instance(
         module="scale",
@@ -76,5 +88,6 @@ def scale_instance(
         output_element=result,
         output_beats=beats,
         memories=(memory,),
+        load_bases=("LOAD_BASE",),
         label="products",
     )

@@ -10,11 +10,13 @@ from toolchain.backends.rtl.streaming.instance import (
     Instance,
     MemoryFile,
     flag,
+    loadable,
     number,
     packed,
     signed_width,
     text,
 )
+from toolchain.backends.rtl.streaming.reserve import room_of
 from toolchain.backends.rtl.streaming.timing import queue_timing
 from toolchain.ir import Threshold
 from toolchain.passes.choose_folding import StageFolding
@@ -43,7 +45,8 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     # A threshold outside the input's interval is always or never reached: the nearest one that is so, too, is narrower.
     rows = np.minimum(np.maximum(rows, element.minimum), element.maximum + 1)
     count = rows.shape[1]
-    width = signed_width(int(rows.min()), int(rows.max()))
+    room = room_of(operation)
+    width = room.width if room else signed_width(int(rows.min()), int(rows.max()))
     beats = channels // pe
     words = tuple(packed(rows[b * pe : (b + 1) * pe].ravel(), width) for b in range(beats))
     memory = MemoryFile(f"{MEMORY_FOLDER}/{identifier}_thresholds.hex", pe * count * width, words)
@@ -57,9 +60,10 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
         ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
         ("OUTPUT_OFFSET", number(operation.offset)),
         ("THRESHOLD_FILE", text(memory.path)),
+        *loadable(room is not None),
     )
     levels = count.bit_length()  # ceil(log2(count + 1))
-    tables = beats <= _TABLE_BEATS and beats << levels <= _TABLE_PLACES
+    tables = room is None and beats <= _TABLE_BEATS and beats << levels <= _TABLE_PLACES
     latency = levels + (2 if tables else 3)
     return (
         Instance(
@@ -71,5 +75,6 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
             output_element=stage.output_type.element,
             output_beats=stage.output_type.size // pe,
             memories=(memory,),
+            load_bases=("LOAD_BASE",),
         ),
     )
