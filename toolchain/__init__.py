@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "build_hardware": "toolchain.pipeline",
     "evaluate": "toolchain.pipeline",
+    "replace_weights": "toolchain.pipeline.weights",
     "inspect_model": "toolchain.pipeline.inspection",
     "compare_reports": "toolchain.report.compare",
     "read_report": "toolchain.report.report",
@@ -35,7 +36,8 @@ _PUBLIC = {
 
 __all__ = [  # the names of _PUBLIC, spelled out for tools that read this file
     "Calibration", "Graph", "__version__", "all_tools", "board_names", "build_hardware", "compare_reports", "evaluate",
-    "find_board", "inspect_model", "interpret", "load_graph", "load_model", "quantise", "read_report", "save_graph",
+    "find_board", "inspect_model", "interpret", "load_graph", "load_model", "quantise", "read_report", "replace_weights",
+    "save_graph",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from toolchain.pipeline import build_hardware as build_hardware
     from toolchain.pipeline import evaluate as evaluate
     from toolchain.pipeline.inspection import inspect_model as inspect_model
+    from toolchain.pipeline.weights import replace_weights as replace_weights
     from toolchain.report.compare import compare_reports as compare_reports
     from toolchain.report.report import read_report as read_report
     from toolchain.target import board_names as board_names

@@ -148,6 +148,11 @@ def _input_options(command: Any) -> Any:
     "--clock-mhz", type=click.FloatRange(min=1.0), metavar="F", help="Clock to aim for. Default: the board's."
 )
 @click.option(
+    "--loadable-weights",
+    is_flag=True,
+    help="Let a host replace weights, biases and thresholds at run time over AXI4-Lite; see `bitwright weights`.",
+)
+@click.option(
     "--bulk-vectors",
     type=click.IntRange(min=1),
     metavar="N",
@@ -308,6 +313,47 @@ def evaluate(model: str, vectors: Path, out: Path, as_json: bool, **options: Any
         click.echo(f"{summary['saturated_inputs']} input values were saturated by the model's own input quantiser")
     if summary["accuracy"] is not None:
         click.echo(f"accuracy {100 * summary['accuracy']:.2f} %")
+
+
+@bitwright.command(
+    epilog=_examples(
+        "bitwright build digits --loadable-weights --out build/digits",
+        "bitwright weights retrained.h5 --build build/digits --out writes.csv",
+    )
+)
+@_model_argument
+@click.option(
+    "--build",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of a build with --loadable-weights.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.csv", help="List of writes.")
+@_input_options
+@click.option("--no-check", is_flag=True, help="Do not run the writes in the build's simulation.")
+@_json_option
+def weights(model: str, build: Path, out: Path, no_check: bool, as_json: bool, **options: Any) -> None:
+    """Write down how the weights of MODEL get into hardware that was built from the same network with others.
+
+    FILE.csv has a line for each write over AXI4-Lite, in order: byte address and word of 32 bits, both in hexadecimal. MODEL
+    may differ from the build's in weights, biases and thresholds alone, and they have to fit the widths that were built. What
+    the build's simulation computes with them is compared with the interpreter.
+    """
+    from toolchain.pipeline.weights import replace_weights
+
+    with _progress() as progress:
+        summary = replace_weights(model, build=build, out=out, check=not no_check, progress=progress, **options)
+    if as_json:
+        _print_json(summary)
+        return
+    checked = (
+        f"{summary['checked_vectors']} vectors exact in simulation" if summary["checked_vectors"] else "not simulated"
+    )
+    click.echo(
+        f"{summary['writes']} writes to {summary['memories']} memories, for the design that reads {summary['identification']} "
+        f"at address 0; {checked}; written to {out}"
+    )
 
 
 @bitwright.command(

@@ -110,6 +110,7 @@ class Context:
         return {
             "graph": self.hardware_graph.digest,
             "cycles_per_frame": self.request.target.cycles_per_frame,
+            **({"loadable_weights": True} if target.loadable_weights else {}),
             "latency_cycles": self.request.target.latency_cycles,
             "budget": dict(self.request.target.budget),
             "clock_mhz": self.request.target.clock_mhz if self.request.target.latency_cycles else None,

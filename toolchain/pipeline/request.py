@@ -94,6 +94,7 @@ def make_request(
     latency_us: float | None = None,
     budget: str | Mapping[str, int] | None = None,
     clock_mhz: float | None = None,
+    loadable_weights: bool = False,
     bulk_vectors: int | None = None,
     skip_rungs: Sequence[int] = (),
     measure: bool = True,
@@ -115,6 +116,9 @@ def make_request(
     target = _within_budget(_prompt(target, latency_us), budget)
     if backend != "rtl" and (target.latency_cycles is not None or target.budget):
         raise UsageError(f"latency_us and budget are targets of backend 'rtl'; found backend {backend!r}")
+    if loadable_weights and backend != "rtl":
+        raise UsageError(f"loadable weights are made by backend 'rtl' only, found backend {backend!r}")
+    target = replace(target, loadable_weights=loadable_weights)
     last = _last_stage(backend, until, target)
     file, folder = locate(model)
     input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
