@@ -41,6 +41,7 @@ bench: venv
 docs: venv
 	@$(BIN)/python -m toolchain.ir.document docs/semantics.md
 	@$(BIN)/python -m toolchain.frontends.document docs/frontends.md
+	@$(BIN)/python -m toolchain.backends.rtl.document docs/rtl.md
 
 # Resolves the newest set that fits the pins; the result is committed. torch's local part is cut so that it is portable.
 lock:
