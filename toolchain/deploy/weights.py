@@ -45,24 +45,33 @@ def weights_for(graph: Graph, facts: Mapping[str, Any]) -> LoadedWeights:
     hardware's plan. Raises UsageError for hardware whose weights cannot be loaded, and for a model of which more than
     constants differs: with each parameter, what was found, and what is allowed.
     """
-    if "loadable" not in facts:
-        raise UsageError(
-            f"the weights of {facts.get('top', 'this build')} are fixed; build it with --loadable-weights (backend rtl)"
-        )
+    require_loadable(facts)
     loadable = facts["loadable"]
     if facts["nodes"] and "argmax" in facts["nodes"][-1]["operation"]:
         last = graph.by_name[graph.outputs[0].tensor].operation.kind
         graph = graph if last == "argmax" else append_argmax(graph)
+    _require_same_input(graph, facts)
     rooms = [Room(**room) for room in loadable["rooms"]]
     device = find_device(loadable["device"]) if loadable["device"] else None
     made = plan(graph, Target(device, loadable_weights=True), _folding(graph, facts), rooms)
     _require_same(made.facts["loadable"]["structure"], loadable["structure"])
+    fractions = [described["output"]["fraction"] for described in (made.facts, facts)]
+    if fractions[0] != fractions[1]:
+        raise UsageError(f"outputs of the model have {fractions[0]} fraction bits, those of the build {fractions[1]}")
     if made.facts["loadable"]["identification"] != loadable["identification"]:
         raise UsageError(
             f"the build was made by another release (identification {loadable['identification']}, here "
             f"{made.facts['loadable']['identification']}); build it again"
         )
     return LoadedWeights(graph, tuple(load_writes(made)), int(loadable["identification"], 16))
+
+
+def require_loadable(facts: Mapping[str, Any]) -> None:
+    """Raise UsageError for hardware whose weights cannot be loaded. facts: of its plan."""
+    if "loadable" not in facts:
+        raise UsageError(
+            f"the weights of {facts.get('top', 'this build')} are fixed; build it with --loadable-weights (backend rtl)"
+        )
 
 
 def load_writes(made: BuildPlan) -> list[tuple[int, int]]:
@@ -75,6 +84,16 @@ def load_writes(made: BuildPlan) -> list[tuple[int, int]]:
             for chunk in range(memory["chunks"]):
                 writes.append((address + 4 * chunk, word >> (CHUNK_BITS * chunk) & 0xFFFFFFFF))
     return writes
+
+
+def _require_same_input(graph: Graph, facts: Mapping[str, Any]) -> None:
+    tensor = graph.types[graph.inputs[0].name]
+    low, high = (facts["loadable"]["input"][end] for end in ("low", "high"))
+    found = (tensor.size, tensor.element.minimum, tensor.element.maximum, tensor.element.fraction)
+    built = (facts["input"]["lanes"] * facts["input"]["beats"], low, high, facts["input"]["fraction"])
+    if found != built:
+        texts = ["{} integers in [{}, {}] with {} fraction bits".format(*numbers) for numbers in (found, built)]
+        raise UsageError(f"the model's input is {texts[0]}, the build's {texts[1]}; give its type as for the build")
 
 
 def _folding(graph: Graph, facts: Mapping[str, Any]) -> Folding:

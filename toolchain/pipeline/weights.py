@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.build.schedule import Progress, Silent
-from toolchain.deploy.weights import weights_for
+from toolchain.deploy.weights import require_loadable, weights_for
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends import load_model
 from toolchain.passes.absorb_transpose import absorb_transpose
@@ -44,6 +44,7 @@ def replace_weights(
     progress = progress or Silent()
     folder, path = Path(build), Path(out)
     facts = _facts(folder)
+    require_loadable(facts)
     progress.started("load", "the framework and the model")
     loaded = model
     if not hasattr(model, "graph"):

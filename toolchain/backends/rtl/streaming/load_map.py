@@ -18,6 +18,7 @@ from toolchain.backends.rtl.streaming.instance import MemoryFile, number
 from toolchain.backends.rtl.streaming.network import Network, Part
 from toolchain.backends.rtl.streaming.reserve import Room
 from toolchain.errors import UsageError
+from toolchain.ir import IntegerType
 
 CHUNK_BITS = 32
 _CHUNK_BYTES = CHUNK_BITS // 8
@@ -63,9 +64,10 @@ class LoadableMemory:
 
 @dataclass(frozen=True)
 class LoadMap:
-    """memories: in the order of the network. identification: of 32 bits, of everything but the memories' contents."""
+    """memories: in the order of the network. input: the elements that the network takes. identification: of 32 bits, of everything but the memories' contents."""
 
     memories: tuple[LoadableMemory, ...]
+    input: IntegerType
     rooms: tuple[Room, ...]
     structure: tuple[Mapping[str, Any], ...]
 
@@ -113,7 +115,7 @@ def place_memories(network: Network, rooms: Sequence[Room]) -> tuple[Network, Lo
         own = tuple((m.parameter, number(m.base)) for m in memories if m.part == part.identifier)
         parts.append(replace(part, instance=replace(part.instance, parameters=(*part.instance.parameters, *own))))
     changed = replace(network, parts=tuple(parts))
-    return changed, LoadMap(memories, tuple(rooms), tuple(_structure(changed)))
+    return changed, LoadMap(memories, network.input.element, tuple(rooms), tuple(_structure(changed)))
 
 
 def _memories(part: Part) -> list[LoadableMemory]:
@@ -156,8 +158,8 @@ def load_facts(load_map: LoadMap, part: str) -> dict[str, Any]:
     """For the plan's facts. part: ordering code of the device that the parameters were chosen for, or ''.
 
     identification: what byte address 0 reads as. bytes: of the address space. memories: addresses in bytes; word w of one is
-    at address + 4 * chunks_apart * w. rooms: what the constants of the graph's nodes may be, in order. structure: see
-    `_structure`.
+    at address + 4 * chunks_apart * w. input: what an element of the input may be. rooms: what the constants of the graph's nodes
+    may be, in order. structure: see `_structure`.
     """
     return {
         "identification": f"0x{load_map.identification:08x}",
@@ -177,6 +179,7 @@ def load_facts(load_map: LoadMap, part: str) -> dict[str, Any]:
             }
             for memory in load_map.memories
         ],
+        "input": {"low": load_map.input.minimum, "high": load_map.input.maximum},
         "rooms": [{"low": room.low, "high": room.high, "zero": room.zero} for room in load_map.rooms],
         "structure": list(load_map.structure),
     }
