@@ -13,6 +13,7 @@ from toolchain.backends.rtl.streaming import buffers
 from toolchain.backends.rtl.streaming.instance import Instance
 from toolchain.backends.rtl.streaming.kernels import kernels
 from toolchain.backends.rtl.streaming.kernels._windows import parallel_window_instances
+from toolchain.backends.rtl.streaming.reserve import reserve_constants
 from toolchain.ir import (
     Add,
     AddBias,
@@ -320,9 +321,29 @@ def _parallel_window(random: np.random.Generator, name: str) -> Iterator[Sample]
     yield Sample(instance, (shape[2] * stage.input_type.element.width,))
 
 
+def _loadable(random: np.random.Generator, name: str) -> Iterator[Sample]:
+    """Modules whose constants can be replaced at run time."""
+    channels = int(random.choice([4, 8, 12, 16, 32, 64, 128]))
+    operations: list[Any]
+    sort = int(random.integers(5))
+    if sort < 2:
+        outputs, bits = int(random.choice([4, 8, 16, 32, 64])), int(random.integers(2, 9))
+        operations = [Dense(_weights(random, (channels, outputs), bits))]
+        operations += [AddBias(random.integers(-200, 200, outputs))] if random.integers(2) else []
+    elif sort == 2:
+        operations = [AddBias(random.integers(-200, 200, channels))]
+    elif sort == 3:
+        operations = [Scale(_weights(random, (channels,), int(random.integers(2, 9))))]
+    else:
+        count = int(random.choice([1, 2, 3, 7, 15]))
+        operations = [Threshold(np.sort(random.integers(-60, 60, (channels, count)), axis=1))]
+    graph, _ = reserve_constants(_graph((channels,), _integer(random, 3, 8), *operations))
+    yield from _of_graph(graph, random, name, most=8)
+
+
 _DRAWS: tuple[Callable[[np.random.Generator, str], Iterator[Sample]], ...] = (
     _narrow_matrix, _narrow_matrix, _wide_matrix, _deep_matrix, _requantise, _relu, _add_bias, _scale, _threshold, _threshold,
     _lookup, _combine, _concatenate, _window, _window, _pool, _pad, _upsample, _insert_zeros, _slice, _argmax, _top_k, _fifo,
     _fork, _converter, _depthwise, _sign_matrix, _wide_matrix, _parallel_window,
-    _small_fifo,
+    _small_fifo, _loadable, _loadable, _loadable,
 )  # fmt: skip

@@ -96,9 +96,9 @@ def _keep(key: str, counts: Mapping[str, int]) -> None:
 
 
 def _ports(sample: Sample) -> list[tuple[str, str, int]]:
-    """(direction, name, width) of the streams' ports."""
+    """(direction, name, width) of all ports but clock and reset."""
     instance = sample.instance
-    found: list[tuple[str, str, int]] = []
+    found: list[tuple[str, str, int]] = [("input", "load_bus", 65)] if instance.load_bases else []
     for prefix, width in zip(instance.input_ports, sample.input_widths, strict=True):
         found += [
             ("input", f"{prefix}_tdata", width),

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from toolchain.backends.rtl.streaming.area import ERROR, FAMILIES, Area, instance_area
+from toolchain.backends.rtl.streaming.area import ERROR, FAMILIES, Area, bill_of, instance_area, price
+from toolchain.backends.rtl.streaming.area.bill import Parameters
 from toolchain.backends.rtl.streaming.area.stages import StageAreas, windows_before
 from toolchain.backends.rtl.streaming.instance import Instance, number
 from toolchain.backends.rtl.streaming.kernels.dense import matrix_timing
+from toolchain.backends.rtl.streaming.load_map import place_memories
 from toolchain.backends.rtl.streaming.network import Library, Network, draw, lay_out
 from toolchain.backends.rtl.streaming.schedule import Deadlock
 from toolchain.errors import BoardError, UsageError
@@ -96,6 +98,9 @@ def estimate(network: Network, target: Target) -> dict[str, Any] | None:
     if family is None:
         return None
     areas = {part.identifier: instance_area(part.instance, family) for part in network.parts}
+    if target.loadable_weights:
+        port = Parameters({"ADDRESS_WIDTH": place_memories(network, ())[1].address_width}, {}, family)
+        areas["axi_lite_load"] = price(bill_of("axi_lite_load", port), family)
     total = sum(areas.values(), Area())
     parts = {name: area.counts() for name, area in areas.items()}
     return {"family": family, "resources": total.counts(), "parts": parts}

@@ -26,7 +26,7 @@ FAMILIES = ("ecp5", "xc7")
 ERROR = 0.15
 
 #: Files of this package with the models of some modules of the library.
-_GROUPS = ("queues", "matrix", "elements", "windows", "branches", "indices")
+_GROUPS = ("queues", "matrix", "elements", "windows", "branches", "indices", "loading")
 
 COEFFICIENTS = Path(__file__).parent / "coefficients.json"
 

@@ -123,8 +123,7 @@ def constant_memory(
     """
     bill = Bill()
     if loadable:
-        bill.add(random_access(depth, width, family, registered=depth > DISTRIBUTED_DEPTH))
-        bill.ffs("memory.load_registers", 33 + bits_for(depth) + 32 * (ceil(width / 32) - 1) + width)
+        _add_loadable(bill, depth, width, family)
         return bill
     if is_block_rom(depth, width, family):
         bill.block_ram, banks = _blocks(depth, width)
@@ -139,6 +138,19 @@ def constant_memory(
     bill.luts(term, columns)
     bill.ffs("memory.register", width + (bits_for(depth) if depth <= DISTRIBUTED_DEPTH else width))
     return bill
+
+
+def _add_loadable(bill: Bill, depth: int, width: int, family: str) -> None:
+    if depth == 1:
+        bill.ffs("memory.flip_flops", width)
+        bill.ffs("memory.register", width)
+    else:
+        bill.add(random_access(depth, width, family))
+        bill.ffs("memory.register", width if depth > DISTRIBUTED_DEPTH else bits_for(depth))
+    # Of the bus: the comparison of the address, and what a module keeps of address and data.
+    chunks = ceil(width / 32)
+    bill.luts("memory.load", 1)
+    bill.ffs("memory.load_registers", 1 + bits_for(depth) + bits_for(chunks) + min(width, 32) + 32 * (chunks - 1))
 
 
 def random_access(rows: int, width: int, family: str, *, registered: bool = True) -> Bill:
