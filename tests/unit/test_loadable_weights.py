@@ -76,13 +76,16 @@ def small(seed: int = 0, *, bits: int = 4, table: int = 0, source: Input | None 
     )
 
 
-def test_regions_are_aligned_and_apart() -> None:
-    made = plan(small(), LOADABLE)
+@pytest.mark.parametrize("pace", [40, 10, 5])
+def test_regions_are_aligned_and_apart(pace: int) -> None:
+    made = plan(small(), replace(LOADABLE, cycles_per_frame=pace))
     loadable = made.facts["loadable"]
+    assert pace != 5 or any(memory["chunks"] == 3 for memory in loadable["memories"])
     taken: list[tuple[int, int]] = []
     for memory in loadable["memories"]:
         assert memory["chunks"] == -(-memory["width"] // 32)
         assert memory["chunks_apart"] >= memory["chunks"] > memory["chunks_apart"] // 2
+        assert memory["chunks_apart"] & (memory["chunks_apart"] - 1) == 0
         size = 4 * memory["chunks_apart"]
         while size < 4 * memory["chunks_apart"] * memory["depth"]:
             size *= 2
@@ -172,6 +175,25 @@ def test_other_constants_have_the_same_structure() -> None:
     assert f"0x{found.identification:08x}" == built["loadable"]["identification"]
     assert found.writes != tuple(load_writes(plan(small(), LOADABLE)))
     assert weights_for(small(), built).writes == tuple(load_writes(plan(small(), LOADABLE)))
+
+
+def test_values_decide_nothing() -> None:
+    """Equal factors, low zeros in common, thresholds alike, zeros: the parts are those of any other constants."""
+
+    def network(weights_: np.ndarray, factors: np.ndarray, steps: np.ndarray, bias: np.ndarray) -> Graph:
+        return chain(
+            Input((4, 6), IntegerType(True, 4)),
+            ("fc", Dense(weights_)),
+            ("factors", Scale(factors)),
+            ("bias", AddBias(bias)),
+            ("steps", Threshold(steps)),
+        )
+
+    alike = network(np.full((6, 8), -8), np.full(8, -4), np.tile([0, 1, 2], (8, 1)), np.zeros(8, int))
+    steps = np.sort(np.random.default_rng(4).integers(-90, 90, (8, 3)), axis=1)
+    other = network(weights(5, (6, 8)), weights(6, (8,), 3), steps, np.arange(8))
+    for built, loaded in ((alike, other), (other, alike)):
+        assert weights_for(loaded, plan(built, LOADABLE).facts).writes == tuple(load_writes(plan(loaded, LOADABLE)))
 
 
 def test_an_argmax_of_the_build_is_put_behind_the_model() -> None:
