@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from toolchain.backends.rtl.streaming import plan
 from toolchain.backends.rtl.streaming.reserve import Room, reserve_constants, room_of
 from toolchain.cli import bitwright
+from toolchain.deploy.project import board_plan
 from toolchain.deploy.weights import load_writes, weights_for
 from toolchain.errors import UsageError
 from toolchain.ir import (
@@ -42,7 +43,7 @@ from toolchain.ir import (
 )
 from toolchain.passes.append_argmax import append_argmax
 from toolchain.passes.encode_signs import encode_signs
-from toolchain.target import Target
+from toolchain.target import Target, find_board
 
 LOADABLE = Target(cycles_per_frame=40, loadable_weights=True)
 FOUR_BITS = Requantise(IntegerType(False, 4, 2), Rounding.HALF_EVEN, Overflow.SATURATE)
@@ -129,6 +130,16 @@ def test_the_component_has_a_memory_map() -> None:
     assert "s_axil" in interfaces
     ports = [port.findtext("i:name", namespaces=space) for port in root.findall(".//i:port", space)]
     assert len([name for name in ports if name and name.startswith("s_axil_")]) == 19
+
+
+def test_a_board_ties_the_port_low() -> None:
+    made = board_plan(plan(small(), LOADABLE), find_board("ulx3s-85f"), 100.0)
+    wrapper = next(file.content.decode() for file in made.files if file.path == "board/design_core.sv")
+    assert wrapper.count("    .s_axil_") == 19
+    assert "    .s_axil_awvalid('0),\n" in wrapper
+    assert "    .s_axil_bvalid(),\n" in wrapper
+    fixed = board_plan(plan(small(), Target(cycles_per_frame=40)), find_board("ulx3s-85f"), 100.0)
+    assert not any("s_axil" in file.content.decode() for file in fixed.files if file.path.endswith(".sv"))
 
 
 def test_writes_follow_the_memory_files() -> None:

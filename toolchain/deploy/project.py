@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from toolchain.backends.rtl.streaming.load_map import AXI_LITE_PORTS
 from toolchain.build.tools import ecppack, nextpnr, yosys
 from toolchain.build.tools.ecppack import Bitstream
 from toolchain.build.tools.nextpnr import Routing
@@ -25,7 +26,6 @@ from toolchain.deploy.pll_ecp5 import PllSetting, find_pll
 from toolchain.errors import BoardError
 from toolchain.plan import BuildPlan, PlannedFile
 from toolchain.target import Board
-from toolchain.verify.network_bench import LOAD_INPUTS
 
 #: Folder of the board's files inside a project; the core's files keep the paths that its plan gave them.
 BOARD_FOLDER = "board"
@@ -85,6 +85,8 @@ def board_plan(core_plan: BuildPlan, board: Board, clock_mhz: float) -> BuildPla
     """
     clock = board_clock(board, clock_mhz)
     interface = core_interface(core_plan.top, core_plan.facts, core_plan.digest)
+    # The board's logic has no processor that would load constants.
+    load_ports = AXI_LITE_PORTS if "loadable" in core_plan.facts else ()
     generated = {
         "design_parameters.sv": _render("design_parameters.sv.j2", _parameters(interface, board, clock)),
         "design_core.sv": _render(
@@ -92,8 +94,8 @@ def board_plan(core_plan: BuildPlan, board: Board, clock_mhz: float) -> BuildPla
             {
                 **_parameters(interface, board, clock),
                 "core": core_plan.top,
-                # The board's logic has no processor that would load constants.
-                "tied_low": LOAD_INPUTS if "loadable" in core_plan.facts else (),
+                "tied_low": [name for name, _, into in load_ports if into],
+                "left_open": [name for name, _, into in load_ports if not into],
             },
         ),
     }
