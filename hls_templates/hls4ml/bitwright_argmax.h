@@ -12,22 +12,23 @@ template <class value_T, class index_T> struct candidate {
     index_T index;
 };
 
-// The best of `COUNT` channels from `first` on. The right half wins only if it is larger, so ties go to the left.
+// The best of `COUNT` channels from `first` on, of the row that begins at `start`; indices count from there. The right half
+// wins only if it is larger, so ties go to the left.
 template <class value_T, class index_T, unsigned COUNT> struct best_of {
-    template <class row_T> static candidate<value_T, index_T> find(const row_T &row, unsigned first) {
+    template <class row_T> static candidate<value_T, index_T> find(const row_T &row, unsigned start, unsigned first) {
         #pragma HLS INLINE
-        const candidate<value_T, index_T> left = best_of<value_T, index_T, COUNT / 2>::find(row, first);
+        const candidate<value_T, index_T> left = best_of<value_T, index_T, COUNT / 2>::find(row, start, first);
         const candidate<value_T, index_T> right =
-            best_of<value_T, index_T, COUNT - COUNT / 2>::find(row, first + COUNT / 2);
+            best_of<value_T, index_T, COUNT - COUNT / 2>::find(row, start, first + COUNT / 2);
         return right.value > left.value ? right : left;
     }
 };
 
 template <class value_T, class index_T> struct best_of<value_T, index_T, 1> {
-    template <class row_T> static candidate<value_T, index_T> find(const row_T &row, unsigned first) {
+    template <class row_T> static candidate<value_T, index_T> find(const row_T &row, unsigned start, unsigned first) {
         #pragma HLS INLINE
         candidate<value_T, index_T> only;
-        only.value = row[first];
+        only.value = row[start + first];
         only.index = first;
         return only;
     }
@@ -39,7 +40,7 @@ void argmax(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_in / CONFIG_T::n_
 Rows:
     for (unsigned r = 0; r < CONFIG_T::n_in / CONFIG_T::n_channels; r++) {
         #pragma HLS UNROLL
-        res[r] = best_of<data_T, typename CONFIG_T::index_t, CONFIG_T::n_channels>::find(data, r * CONFIG_T::n_channels).index;
+        res[r] = best_of<data_T, typename CONFIG_T::index_t, CONFIG_T::n_channels>::find(data, r * CONFIG_T::n_channels, 0).index;
     }
 }
 
@@ -51,7 +52,7 @@ Packets:
         const data_T in_packet = data.read();
         res_T out_packet;
         PRAGMA_DATA_PACK(out_packet)
-        out_packet[0] = best_of<value_T, typename CONFIG_T::index_t, CONFIG_T::n_channels>::find(in_packet, 0).index;
+        out_packet[0] = best_of<value_T, typename CONFIG_T::index_t, CONFIG_T::n_channels>::find(in_packet, 0, 0).index;
         res.write(out_packet);
     }
 }

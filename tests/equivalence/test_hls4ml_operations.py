@@ -91,6 +91,7 @@ def more_cases() -> list[Case]:
         (AddBias(np.array([1, -(1 << 52)]), -3), (unsigned,)),
         (ArgMax(), (rows,)),
         (ArgMax(), (planes,)),
+        (ArgMax(), (TensorType((5, 3), IntegerType(True, 3)),)),
         (ArgMax(), (wide,)),
         (Reshape((2, 6)), (rows,)),
         (Reshape((4, 3, 2)), (planes,)),
