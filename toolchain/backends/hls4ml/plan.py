@@ -38,12 +38,14 @@ def plan(
     *,
     strategy: str = "latency",
     flows: Sequence[str] = DEFAULT_FLOWS,
+    own_layers: str = "",
 ) -> BuildPlan:
     """The projects of `flows` as data, each in a folder of its name. Called for graphs whose every node is supported.
 
     io_type: 'io_parallel' (whole arrays, one result a clock, lowest latency) or 'io_stream' (one packet of the last
     axis after the other); None for `default_io_type`. strategy: how hls4ml builds sums of products: 'latency', 'resource' or 'distributed_arithmetic'.
-    With 'resource', multipliers are shared as far as the target's cycles_per_frame allow.
+    With 'resource', multipliers are shared as far as the target's cycles_per_frame allow. own_layers: 'always' takes hls4ml's own
+    layers also where they are known to be wrong, '' is each flow's choice.
     Raises UsageError for another one, BoardError for a part that cannot be written into Tcl, UnsupportedModel for layers that a
     flow cannot have, ToolNotFound without hls4ml or, for distributed arithmetic, without da4ml.
     Facts: top, io_type, strategy, reuse_factors (by node), part, part_is_default, clock_period_ns, flows, csim (by flow: '' or why
@@ -70,7 +72,7 @@ def plan(
     lowered: dict[str, Lowered] = {}
     for name in flows:
         flow = FLOWS[name]
-        options = Options(io_type, strategy, reuse, flow.own_layers, flow.clones)
+        options = Options(io_type, strategy, reuse, own_layers or flow.own_layers, flow.clones)
         lowered[name] = lower(graph, options)
         _refuse(name, flow, lowered[name], options)
         settings = ProjectSettings(name, top, _part(target, flow)[0], period, io_type)
