@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters
 
-
 #: LUTs of an address bit, as Yosys 0.70 maps addresses of 8 to 20 bits.
 _LUTS = {"ecp5": 3.6, "xc7": 1.9}
 
