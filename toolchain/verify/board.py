@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolchain.build.shared_library import load_shared_library
 from toolchain.build.tools import verilator
 from toolchain.errors import BoardError, BuildFailed
 from toolchain.target import Board
@@ -93,7 +94,7 @@ class BoardSimulation:
     def __init__(self, path: Path, project_folder: Path, bit_cycles: float, timeout_cycles: int) -> None:
         self._project_folder, self._bit_cycles, self._timeout_cycles = project_folder, bit_cycles, timeout_cycles
         try:
-            library = ctypes.CDLL(str(path.resolve()))
+            library = load_shared_library(path)
         except OSError as error:
             raise BuildFailed(f"the board simulation {path} cannot be loaded: {error}") from None
         library.board_new.restype = ctypes.c_void_p

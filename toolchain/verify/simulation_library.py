@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.build.shared_library import load_shared_library
 from toolchain.errors import BuildFailed
 from toolchain.verify.waveform import write_waveform
 
@@ -99,7 +100,7 @@ class SimulationLibrary:
         self.waveform_folder = path.parent
         self._memory_folder = memory_folder
         try:
-            self._library = ctypes.CDLL(str(path.resolve()))
+            self._library = load_shared_library(path)
         except OSError as error:
             raise BuildFailed(f"the simulation library {path} cannot be loaded: {error}") from None
         for name in ("request_bytes", "input_bytes", "output_bytes", "probes"):

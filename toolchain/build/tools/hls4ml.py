@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.build.shared_library import load_shared_library
 from toolchain.build.tool import Tool, python_package
 from toolchain.build.tools.cxx import SharedLibrary, build_shared_library
 from toolchain.errors import BuildFailed, InputError
@@ -178,7 +179,7 @@ def open_csim(library: Path, plan_folder: Path, facts: Mapping[str, Any], flow: 
     if missing:
         raise InputError(f"{weights}: constants {sorted(missing)} of the HLS project are missing; build it again")
     try:
-        loaded = ctypes.CDLL(str(library.resolve()))
+        loaded = load_shared_library(library)
     except OSError as error:
         raise BuildFailed(f"the simulation library {library} cannot be loaded: {error}") from None
     try:
