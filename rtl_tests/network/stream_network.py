@@ -126,7 +126,9 @@ async def drive(
             traffic.taken.append(cycle)
             traffic.beats.append(int(dut.m_axis_tdata.value))
             moved = True
-        quiet = 0 if moved or not ready or (not offered and len(traffic.accepted) < len(beats)) else quiet + 1
+        # Cycles in which the sink is not ready count neither way: a design that loses results in them is stuck all the same.
+        pausing = not offered and len(traffic.accepted) < len(beats)
+        quiet = 0 if moved or pausing else quiet + ready
         assert quiet <= PATIENCE, (
             f"stuck: no beat moved in {quiet} cycles after {len(traffic.accepted)} of {len(beats)} input beats and "
             f"{len(traffic.taken)} of {wanted} output beats; s_axis_tready is {dut.s_axis_tready.value}, "

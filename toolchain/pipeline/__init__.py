@@ -71,6 +71,7 @@ def _source_of(loaded: Any) -> Any:
 #: Stage -> modules of toolchain.build.tools whose tool it needs, and the option that leaves the stage out.
 _TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
     "hls": (("hls4ml", "cxx"), "--skip-rung 2"),
+    "hls_rtl": (("verilator", "cocotb"), "--skip-rung 3"),
     "finn": (("finn", "verilator"), "--backend rtl"),
     "simulation": (("verilator",), "--skip-rung 3"),
     "bench": (("verilator", "cocotb"), "--skip-rung 4"),
@@ -100,7 +101,7 @@ def _workers() -> int:
 
 
 def _tasks(context: Context, loaded: Any) -> list[Task]:
-    from toolchain.pipeline import finn, hardware
+    from toolchain.pipeline import finn, hardware, hls
 
     request = context.request
 
@@ -134,6 +135,8 @@ def _tasks(context: Context, loaded: Any) -> list[Task]:
             add("bitstream", hardware.run_bitstream, "rtl", "synthesis")
     if until >= Stage.HLS and (request.backend == "hls4ml" or 2 not in skip):
         add("hls", hardware.run_hls, "graph")
+        if request.backend == "hls4ml" and hls.compiled_flow(context) is not None and not skip & {2, 3, 4}:
+            add("hls_rtl", hls.run_hls_rtl, "hls")
     if rtl and 3 not in skip:
         add("simulation", hardware.run_simulation, "rtl")
     if rtl and 4 not in skip:

@@ -13,6 +13,7 @@ from toolchain.build.tool import distribution_version
 from toolchain.measure.fpga import ToolVersion, fpga_measurements, resource_measurements
 from toolchain.measure.record import Kind, Measurement
 from toolchain.pipeline.context import Context
+from toolchain.pipeline.hls import compiled_flow, why_not_compiled
 from toolchain.pipeline.request import HLS_FLOWS
 from toolchain.report.describe import describe_graph
 from toolchain.report.report import Report
@@ -25,6 +26,7 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
     target = request.target
     facts = {name: result.facts for name, result in results.items()}
     ladder = [facts[name]["rung"] for name in ("graph", "hls", "simulation", "bench", "netlist") if name in facts]
+    ladder += facts.get("hls_rtl", {}).get("rungs", [])
     notes = [note for name in ("graph", "measure") if name in facts for note in facts[name]["notes"]]
     if "rtl" in facts and "targets" in facts["rtl"]["facts"]:
         notes.append(_asked(facts["rtl"]["facts"]["targets"], target.clock_mhz))
@@ -32,6 +34,8 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         notes.append(f"Rung {number} was left out as asked.")
     if facts.get("hls", {}).get("note"):
         notes.append(facts["hls"]["note"])
+    if request.backend == "hls4ml" and "hls" in facts:
+        notes += facts["hls_rtl"]["notes"] if "hls_rtl" in facts else [_why_no_hls_rtl(context)]
     if "finn" in facts:
         notes += _finn_notes(facts)
     if "bitstream" in facts and facts["bitstream"]["note"]:
@@ -46,7 +50,7 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         graph_digest=model.graph.digest,
         accuracy=model.facts["accuracy"],
         ladder=[entry for entry in ladder if entry is not None],
-        measurements=[*_fpga(context, facts), *_processors(facts)],
+        measurements=[*_fpga(context, facts), *_hls_estimates(facts), *_processors(facts)],
         artefacts=_artefacts(context, results),
         confusion_matrix=model.facts["confusion_matrix"],
         quantisation=model.facts["quantisation"],
@@ -60,6 +64,16 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         notes=notes,
         timings={name: round(result.seconds, 3) for name, result in results.items()},
     )
+
+
+def _why_no_hls_rtl(context: Context) -> str:
+    if compiled_flow(context) is None:
+        return why_not_compiled(context)
+    return "The HLS project was not compiled into RTL: rung 2, 3 or 4 was left out."
+
+
+def _hls_estimates(facts: Mapping[str, Any]) -> list[Measurement]:
+    return [Measurement.from_json(record) for record in facts["hls_rtl"]["measurements"]] if "hls_rtl" in facts else []
 
 
 def _finn_notes(facts: Mapping[str, Any]) -> list[str]:
@@ -174,6 +188,8 @@ def _artefacts(context: Context, results: Mapping[str, StageResult]) -> dict[str
     }
     if "rtl" in results:
         candidates["rtl_top"] = f"rtl/rtl/{results['rtl'].facts['facts']['top']}.sv"
+    if "hls_rtl" in results:
+        candidates["hls_compiled_project"] = f"hls_rtl/{results['hls_rtl'].facts['flow']}"
     if "synthesis" in results:
         candidates["netlist"] = f"synthesis/{results['synthesis'].facts['synthesis']['files']['verilog']}"
     if "bitstream" in results:
