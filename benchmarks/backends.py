@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same networks through every backend: the project's own streaming RTL, FINN's RTL and hls4ml's HLS C++.
+
+Every build verifies itself against the integer interpreter; a figure stands here only if each integer of each rung was equal.
+RTL builds have the same folding target. Cycles are counted in simulation; resources are Yosys' for the LFE5U-85F, where the
+network is small enough for a netlist in this run. HLS projects have neither without their vendor's tools. Build time is
+the wall time of all stages in a folder that was empty.
+
+A wide table of the same, a network a block, is in `backends_table.md` beside the results. Builds are kept in
+build/bench/backends and resumed by the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.common import RESULTS, ROOT, Row, bitwright, version
+
+_FOLDER = ROOT / "build" / "bench" / "backends"
+_SHARED = ROOT.parent / "shared" / "models"
+_PART = "LFE5U-85F-6BG381C"
+BACKENDS = ("rtl", "finn", "hls4ml")
+_TOOLS = {"rtl": "bitwright", "finn": "finn-plus", "hls4ml": "hls4ml"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """cycles: largest a layer may take a frame. netlist: RTL builds are synthesised. options: of every build of it."""
+
+    name: str
+    model: str
+    cycles: int
+    netlist: bool
+    options: tuple[str, ...] = ()
+
+
+def networks() -> list[Network]:
+    """Those under models/ that are trained, and the shared reference networks where their folder is there."""
+    found = [
+        Network("digits", "digits", 64, True),
+        Network("digits_brevitas", "digits_brevitas", 64, True),
+        Network("mnist_cnn", "mnist_cnn", 8192, True),
+        Network("mnist_cnn_brevitas", "mnist_cnn_brevitas", 8192, True),
+        Network("keyword_dscnn", "keyword_dscnn", 16384, False),
+    ]
+    if _SHARED.is_dir():
+        keras = str(_SHARED / "keras_qkeras_3layer" / "qkeras_3layer.json")
+        found += [
+            Network("qkeras_3layer", keras, 64, True, ("--input-type", "fixed<16,6>")),
+            Network("jettag W6A6", str(_SHARED / "qonnx_jettag_w6a6" / "qkeras_jettagging.onnx"), 64, True),
+            Network("TFC W2A2", str(_SHARED / "qonnx_tfc_w2a2" / "TFC_2W2A.onnx"), 256, True),
+            Network("KWS W3A3", str(_SHARED / "qonnx_kws_w3a3_mlperf" / "QONNX_model.onnx"), 2048, True),
+        ]
+    return found
+
+
+def run() -> Sequence[Row]:
+    rows: list[Row] = []
+    blocks = []
+    for network in networks():
+        reports = {}
+        for backend in BACKENDS:
+            outcome = _build(network, backend)
+            reports[backend] = outcome
+            if isinstance(outcome, dict):
+                rows += _rows(network, backend, outcome)
+        blocks.append(_block(network, reports))
+    (RESULTS / "backends_table.md").write_text("# One network, three backends\n\n" + "\n\n".join(blocks) + "\n")
+    return rows
+
+
+def _build(network: Network, backend: str) -> dict[str, Any] | str:
+    """The report, or in one line why there is none: an operation that a backend refuses is an answer, too."""
+    out = _FOLDER / f"{network.name.replace(' ', '_')}-{backend}"
+    until = "hls" if backend == "hls4ml" else "netlist" if network.netlist else "rtl"
+    command = bitwright(
+        "build", network.model, "--backend", backend, "--until", until, "--cycles-per-frame", str(network.cycles),
+        "--no-measure", "--out", str(out), *(("--part", _PART) if backend != "hls4ml" else ()), *network.options,
+    )  # fmt: skip
+    print(f"{network.name}, {backend} ...", flush=True)
+    result = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    if result.returncode == 3:  # the model cannot be built so
+        return result.stderr.strip().splitlines()[-1]
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with status {result.returncode}:\n{result.stderr[-3000:]}")
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    wrong = [entry for entry in report["ladder"] if entry["mismatches"]]
+    if wrong:
+        raise RuntimeError(f"{network.name}, {backend}: {wrong}")
+    return report
+
+
+_FIGURES = {
+    "latency": "latency_cycles",
+    "interval": "initiation_interval_cycles",
+    "LUT": "used_lut",
+    "FF": "used_ff",
+    "DSP": "used_dsp",
+    "block RAM": "used_block_ram",
+}
+_BEST = ("post_route", "post_synthesis", "simulated")  # estimates have their own benchmark
+
+
+def _figures(report: dict[str, Any]) -> dict[str, tuple[float, str]]:
+    """Heading -> value and unit, of the latest stage that has it."""
+    found = {}
+    for heading, name in _FIGURES.items():
+        records = {r["kind"]: r for r in report["measurements"] if r["name"] == name}
+        kind = next((kind for kind in _BEST if kind in records), None)
+        if kind:
+            found[heading] = (records[kind]["value"], records[kind]["unit"])
+    return found
+
+
+def _rows(network: Network, backend: str, report: dict[str, Any]) -> list[Row]:
+    tool, tool_version = _TOOLS[backend], version(_TOOLS[backend])
+    label = f"{network.name}, {backend}"
+    checked = sum(entry["vectors"] for entry in report["ladder"] if entry["rung"] > 1)
+    rungs = ", ".join(str(entry["rung"]) for entry in report["ladder"])
+    rows = [Row(f"{label}: vectors equal", checked, "vectors", tool, tool_version, note=f"rungs {rungs}")]
+    rows += [
+        Row(f"{label}: {name}", value, unit, tool, tool_version) for name, (value, unit) in _figures(report).items()
+    ]
+    seconds = sum(report["timings"].values())
+    return [*rows, Row(f"{label}: build time", seconds, "s", tool, tool_version)]
+
+
+def _block(network: Network, outcomes: dict[str, dict[str, Any] | str]) -> str:
+    """The network's table: a column a backend."""
+    lines = [f"## {network.name}", "", f"At most {network.cycles:,} cycles a frame and layer.", ""]
+    lines += ["| | " + " | ".join(BACKENDS) + " |", "| --- |" + " ---: |" * len(BACKENDS)]
+    names = ("equal to the interpreter", *_FIGURES, "build time")
+    cells: dict[str, list[str]] = {name: [] for name in names}
+    for backend in BACKENDS:
+        outcome = outcomes[backend]
+        if isinstance(outcome, str):
+            cells[names[0]].append(outcome.replace("|", "/"))
+            for name in names[1:]:
+                cells[name].append("-")
+            continue
+        equal = "; ".join(f"rung {entry['rung']}: {entry['vectors']:,}" for entry in outcome["ladder"])
+        cells[names[0]].append(equal)
+        figures = _figures(outcome)
+        for name in _FIGURES:
+            cells[name].append(f"{figures[name][0]:,.6g}" if name in figures else "-")
+        cells["build time"].append(f"{sum(outcome['timings'].values()):,.0f} s")
+    lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in cells.items()]
+    return "\n".join(lines)
