@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KWS W3A3 of MLPerf Tiny on the ULX3S 85F: from the first input word to the result at the routed clock.
+
+The published network (490-256-256-256-12, 3-bit weights and activations) is built for a latency, with the published 1,000 sound
+samples as its vectors; all of them run through the RTL in simulation. Cycles are counted there, the clock is the one that place
+and route proved. The transfer from a host to the first input word is not in these figures.
+For comparison: MLPerf Tiny v0.7's entry of this network, by hls4ml and FINN on a Pynq-Z2, is published with 17.5 us.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import ROOT, Row, bitwright, timed, version
+
+_SHARED = ROOT.parent / "shared"
+_FOLDER = ROOT / "build" / "bench" / "keyword_board"
+_BOARD = "ulx3s-85f"
+#: The clock aimed for, and the latency at it. What is routed may be slower: then so is the latency, and the table says so.
+_CLOCK_MHZ, _LATENCY_US = 100, 4.7
+
+
+def _vectors(model: Path) -> tuple[int, int]:
+    """Writes the samples as the network takes them. Returns how many of the interpreter's classes are those that were published, and
+    how many of the published ones have the largest integer, alone or together with another class."""
+    with np.load(_SHARED / "data" / "kws_mfcc_int8.npz") as data:
+        parts = [{name: data[f"{name}_{part}"] for name in ("x", "y", "finn_pred")} for part in ("train", "test")]
+    x, y, published = (np.concatenate([part[name] for part in parts]) for name in ("x", "y", "finn_pred"))
+    with np.load(_SHARED / "models" / "qonnx_kws_w3a3_mlperf" / "ref_kws1000.npz") as stored:
+        scale = stored["input_scale"]
+    np.savez_compressed(_FOLDER / "vectors.npz", x=x.astype(np.float32) * scale, y_true=y)
+    import toolchain
+    from toolchain.ir import quantise_input
+
+    graph = toolchain.load_model(model).graph
+    (scores,) = toolchain.interpret(
+        graph, quantise_input(graph.inputs[0], x.astype(np.float32) * scale).integers
+    ).values()
+    scores = np.asarray(scores).reshape(len(x), -1)
+    chosen = scores[np.arange(len(x)), published]
+    return int((scores.argmax(axis=1) == published).sum()), int((chosen == scores.max(axis=1)).sum())
+
+
+def run() -> Sequence[Row]:
+    if not _SHARED.is_dir():
+        raise SystemExit("the published network and its sounds are not here: this benchmark needs them")
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+    _FOLDER.mkdir(parents=True)
+    model = _SHARED / "models" / "qonnx_kws_w3a3_mlperf" / "QONNX_model.onnx"
+    same, largest = _vectors(model)
+    out = _FOLDER / "build"
+    build = timed(
+        bitwright(
+            "build", str(model), "--board", _BOARD, "--latency-us", str(_LATENCY_US), "--clock-mhz", str(_CLOCK_MHZ),
+            "--vectors", str(_FOLDER / "vectors.npz"), "--no-measure", "--out", str(out),
+        ),
+        sample_s=0.5,
+        timeout_s=3 * 3600,
+    )  # fmt: skip
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    wrong = [entry for entry in report["ladder"] if entry["mismatches"]]
+    if wrong:
+        raise RuntimeError(f"rungs differ: {wrong}")
+    # Of a figure at several stages, the latest one's.
+    stages = ("estimated", "simulated", "post_synthesis", "post_route")
+    found = {r["name"]: r for r in sorted(report["measurements"], key=lambda r: stages.index(r["kind"]))}
+    own = version("bitwright")
+    rows = []
+    for name, scale, unit, target in (
+        ("latency_cycles", 1, "cycles", ""), ("initiation_interval_cycles", 1, "cycles", ""), ("fmax", 1, "MHz", ""),
+        ("clock", 1, "MHz", ""), ("latency_at_fmax", 1e-3, "us", "< 5"), ("latency", 1e-3, "us", "< 5"),
+        ("throughput", 1, "inferences/s", ""), ("used_lut", 1, "LUT", ""), ("used_ff", 1, "FF", ""), ("used_dsp", 1, "DSP", ""),
+        ("used_block_ram", 1, "block RAM", ""),
+    ):  # fmt: skip
+        record = found[name]
+        label = {"latency": "latency at the board's clock", "clock": "board's clock"}.get(name, name.replace("_", " "))
+        rows.append(
+            Row(label, scale * record["value"], unit, record["tool"], record["tool_version"], target, record["kind"])
+        )
+    for entry in report["ladder"]:
+        rows.append(
+            Row(
+                f"rung {entry['rung']}, vectors equal",
+                entry["vectors"],
+                "vectors",
+                "bitwright",
+                own,
+                note=entry["name"],
+            )
+        )
+    rows.append(Row("accuracy on the 1,000 sounds", 100 * report["accuracy"], "%", "bitwright", own))
+    rows.append(
+        Row("classes equal to those published", same, "of 1,000", "bitwright", own, "1,000", "the RTL's, by rung 3")
+    )
+    note = "two sounds have two equal largest integers, of which float32 sums tell the other one"
+    rows.append(Row("published classes that have the largest integer", largest, "of 1,000", "bitwright", own, "", note))
+    rows.append(Row("build time", build.seconds, "s", "bitwright", own))
+    rows.append(Row("build, peak memory", build.peak_mib, "MiB", "bitwright", own))
+    return rows
