@@ -5,8 +5,9 @@ Both designs are simulated in Verilator: their outputs equal the integer interpr
 from the first input beat of a frame taken to its last output beat, the network being empty; interval: cycles a frame in steady
 state. Yosys maps both for xc7 (`synth_xilinx -abc9`) and ECP5 (`synth_ecp5 -abc9`); LUT is logic and LUT RAM together: on xc7
 LUT cells, one a RAM64X1S or shift register, two a RAM128X1S, four a RAM32M; on ECP5 LUT4, two a CCU2C, six a
-TRELLIS_DPR16X4. The clock is nextpnr's for the LFE5U-85F, speed 6, one seed, for the
-small network; seeds differ by a tenth.
+TRELLIS_DPR16X4. The clock is nextpnr's for the LFE5U-85F, speed 6, one seed; seeds differ by a tenth. A design with more
+multipliers than that device has is placed and routed with its multipliers in LUTs (`-nodsp`), for the clock alone; where even that
+does not fit, it has no clock.
 
 FINN's library is taken as it is but for what its tools' strictness asks for and one queue that is too short (listed in
 `peers/finn_rtl.py`); its weights are read-only here, as ours are. FINN's queues are written for shift registers with a tap
@@ -39,7 +40,7 @@ Fold = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """folding: (SIMD, PE) of a matrix, (PE,) of thresholds, one a layer. routed: placed and routed too, for the clock.
+    """folding: (SIMD, PE) of a matrix, (PE,) of thresholds, one a layer.
 
     images: FINN's nodes are joined by this project's FINN backend, which knows windows; else by the peer's own script.
     """
@@ -47,7 +48,6 @@ class Case:
     name: str
     graph: Any
     folding: tuple[Fold, ...]
-    routed: bool
     images: bool = False
 
 
@@ -116,12 +116,12 @@ def keyword_network(models: Path) -> Any:
 
 def cases() -> list[Case]:
     # FINN's SetFolding chooses this for 100 cycles a frame.
-    found = [Case("16-64-32-5", dense_network(), ((8, 2), (1,), (8, 4), (1,), (2, 1)), True)]
-    found.append(Case("8x8 CNN", image_network(), ((1, 4), (1,), (8, 2), (1,), (2, 1)), True, images=True))
+    found = [Case("16-64-32-5", dense_network(), ((8, 2), (1,), (8, 4), (1,), (2, 1)))]
+    found.append(Case("8x8 CNN", image_network(), ((1, 4), (1,), (8, 2), (1,), (2, 1)), images=True))
     models = ROOT.parent / "shared" / "models"
     if models.is_dir():
         folding = ((10, 8), (1,), (8, 8), (1,), (8, 8), (1,), (4, 1))
-        found.append(Case("KWS W3A3", keyword_network(models), folding, False))
+        found.append(Case("KWS W3A3", keyword_network(models), folding))
     return found
 
 
@@ -320,6 +320,8 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -
     return done.stdout + done.stderr
 
 
+#: Of the LFE5U-85F.
+_DEVICE = {"LUT": 83_640, "FF": 83_640, "DSP": 156, "block RAM": 208}
 _SYNTHESIS = {"xc7": "synth_xilinx -family xc7 -abc9", "ecp5": "synth_ecp5 -abc9"}
 #: LUTs a cell.
 _LUTS = {
@@ -342,7 +344,7 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def synthesise(design: Design, family: str) -> dict[str, int]:
+def synthesise(design: Design, family: str, options: str = "") -> dict[str, int]:
     """LUT, FF, carry, DSP, block RAM (of 18 Kbit) after Yosys. Writes ecp5.json for place and route."""
     from toolchain.build.tools.yosys import run_commands
 
@@ -351,10 +353,10 @@ def synthesise(design: Design, family: str) -> dict[str, int]:
         [
             f"read_slang --top {design.top} --allow-use-before-declare -D VERILATOR -F sources.f",
             "chformal -remove",
-            f"{_SYNTHESIS[family]} -top {design.top}{json_option}",
+            f"{_SYNTHESIS[family]}{options} -top {design.top}{json_option}",
             f"tee -q -o {family}_cells.json stat -json",
         ],
-        cwd=design.folder, name=family, what=f"Synthesis for {family}", timeout_s=3600,
+        cwd=design.folder, name=f"{family}{options.strip()}", what=f"Synthesis for {family}", timeout_s=3600,
     )  # fmt: skip
     cells = json.loads((design.folder / f"{family}_cells.json").read_text())["design"]["num_cells_by_type"]
     counts = {"LUT": 0, "FF": 0, "carry": 0, "DSP": 0, "block RAM": 0}
@@ -373,10 +375,14 @@ def synthesise(design: Design, family: str) -> dict[str, int]:
     return counts
 
 
-def clock_mhz(design: Design) -> float:
-    """What nextpnr reaches for the clock."""
+def clock_mhz(design: Design, used: Mapping[str, int]) -> float | None:
+    """What nextpnr reaches for the clock of the netlist whose counts are `used`; None for a design that the device does not hold."""
     from toolchain.build.tools.nextpnr import TOOL
 
+    if used["DSP"] > _DEVICE["DSP"]:
+        used = synthesise(design, "ecp5", " -nodsp")
+    if any(used[unit] > most for unit, most in _DEVICE.items()):
+        return None
     tool = TOOL.require()
     command = [
         *tool.command, "--85k", "--package", "CABGA756", "--speed", "6", "--json", "ecp5.json", "--textcfg", "ecp5.config",
@@ -390,9 +396,11 @@ def clock_mhz(design: Design) -> float:
 def measure(case: Case, design: Design) -> dict[str, float]:
     latency, interval = simulate(design, case)
     found: dict[str, float] = {"latency": latency, "interval": interval}
-    for family in _SYNTHESIS:
-        found |= {f"{family} {kind}": count for kind, count in synthesise(design, family).items()}
-    return found | ({"ecp5 clock": clock_mhz(design)} if case.routed else {})
+    counts = {family: synthesise(design, family) for family in _SYNTHESIS}
+    for family, used in counts.items():
+        found |= {f"{family} {kind}": count for kind, count in used.items()}
+    clock = clock_mhz(design, counts["ecp5"])
+    return found if clock is None else found | {"ecp5 clock": clock}
 
 
 def _cycles(case: Case) -> list[int]:
@@ -425,9 +433,12 @@ def compared(case: Case, own: Mapping[str, float], finn: Mapping[str, float]) ->
         )
         label = f"{case.name}, {figure}"
         peer = f"peer: finn-plus {version('finn-plus')}"
-        rows.append(Row(f"{label}, FINN", finn[figure], unit, tool, version(tool), note=peer))
-        ratio = f"{own[figure] / finn[figure]:.2f} of FINN's" if finn[figure] else ""
         asked = f"{target} of FINN's" if target else ""
+        if figure in finn:
+            rows.append(Row(f"{label}, FINN", finn[figure], unit, tool, version(tool), note=peer))
+            ratio = f"{own[figure] / finn[figure]:.2f} of FINN's" if finn[figure] else ""
+        else:
+            ratio = "FINN's design does not fit the device"
         rows.append(Row(f"{label}, own", own[figure], unit, tool, version(tool), asked, ratio))
     return rows
 
