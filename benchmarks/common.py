@@ -25,7 +25,10 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. target: what it should be at most ('<') or at least ('>'), or None for a peer or a baseline."""
+    """One figure. target: what it should be at most ('<') or at least ('>'), or '' for a peer or a baseline.
+
+    kind: how it was obtained, a value of `toolchain.measure.record.Kind`.
+    """
 
     name: str
     value: float
@@ -34,6 +37,7 @@ class Row:
     tool_version: str
     target: str = ""
     note: str = ""
+    kind: str = "measured"
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def write_results(name: str, title: str, rows: Sequence[Row]) -> str:
     device = f"{described['processor']}, {described['cores']} cores"
     records = [
         Measurement(
-            name=row.name, value=row.value, unit=row.unit, kind=Kind.MEASURED,
+            name=row.name, value=row.value, unit=row.unit, kind=Kind(row.kind),
             tool=row.tool, tool_version=row.tool_version, device=device,
         ).to_json()
         for row in rows
@@ -158,13 +162,18 @@ def render(content: dict[str, Any], title: str) -> str:
             date=content["date"], **content["machine"]
         )
     )
-    lines += ["", "| figure | value | unit | target | tool | note |", "| --- | ---: | --- | --- | --- | --- |"]
+    lines += [
+        "",
+        "| figure | value | unit | kind | target | tool | note |",
+        "| --- | ---: | --- | --- | --- | --- | --- |",
+    ]
     for record in content["measurements"]:
         name = record["name"]
         cells = [
             name,
             f"{record['value']:,.4g}" if abs(record["value"]) < 1e4 else f"{record['value']:,.0f}",
             record["unit"],
+            record["kind"].replace("_", " "),
             content["targets"].get(name, ""),
             f"{record['tool']} {record['tool_version']}",
             content["notes"].get(name, ""),

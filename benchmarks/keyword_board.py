@@ -81,7 +81,15 @@ def run() -> Sequence[Row]:
         record = found[name]
         label = {"latency": "latency at the board's clock", "clock": "board's clock"}.get(name, name.replace("_", " "))
         rows.append(
-            Row(label, scale * record["value"], unit, record["tool"], record["tool_version"], target, record["kind"])
+            Row(
+                label,
+                scale * record["value"],
+                unit,
+                record["tool"],
+                record["tool_version"],
+                target,
+                kind=record["kind"],
+            )
         )
     for entry in report["ladder"]:
         rows.append(

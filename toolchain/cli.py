@@ -394,7 +394,7 @@ def inspect(model: str, out: Path | None, as_json: bool, **options: Any) -> None
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page with bar charts, too.")
 @_json_option
 def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Put the reports of several builds side by side: exactness, resources, clock, cycles, build time."""
+    """Put the reports of several builds side by side: exactness, resources, clock, cycles, time of all stages."""
     from toolchain.report.compare import compare_reports, print_comparison
 
     comparison = compare_reports(folders)
