@@ -22,7 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
-from toolchain.errors import InputError, ToolchainError, UsageError
+from toolchain.errors import InputError, ToolchainError, ToolNotFound, UsageError
 
 #: Called after every epoch with (epochs done, epochs in all, short status such as a loss).
 Progress = Callable[[int, int, str], None]
@@ -226,6 +226,84 @@ def keras_data_set(name: str, data: Path | None, sample_shape: tuple[int, ...], 
     return DataSet(x_train, y_train.reshape(-1).astype(np.int64), x_test, y_test.reshape(-1).astype(np.int64))
 
 
+#: Who downloads a data set that no file gives: tf_keras.datasets, or scikit-learn from openml.org.
+KERAS, OPENML = "keras", "openml"
+
+
+@dataclass(frozen=True)
+class OpenMlSet:
+    """A data set of openml.org whose rows are pixels of 8 bits, the training part first.
+
+    training_samples: of that part. held_out_counts: samples of each class in the rest, which tell whether the order is the known one.
+    """
+
+    name: str
+    version: int
+    training_samples: int
+    held_out_counts: tuple[int, ...]
+
+
+#: The data set that Keras calls 'mnist', in the same order.
+OPENML_MNIST = OpenMlSet("mnist_784", 1, 60_000, (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009))
+
+
+def openml_data_set(source: OpenMlSet, sample_shape: tuple[int, ...]) -> DataSet:
+    """The data set as scikit-learn downloads it, once; samples are bytes of `sample_shape`, as Keras has them.
+
+    Raises ToolNotFound without scikit-learn, InputError where the download fails or is not the data set that is known.
+    """
+    try:
+        from sklearn.datasets import fetch_openml
+    except ImportError as error:
+        raise ToolNotFound(
+            f"scikit-learn cannot be imported ({error}); install it with: pip install 'bitwright[models]'"
+        ) from None
+
+    named = f"data set {source.name!r} (version {source.version}) of openml.org"
+    try:
+        # Its other parser needs pandas.
+        found = fetch_openml(source.name, version=source.version, as_frame=False, parser="liac-arff")
+    except Exception as error:  # scikit-learn passes on whatever its download or its parser raises
+        raise InputError(
+            f"{named} cannot be downloaded ({str(error).strip().partition(chr(10))[0]}); name a copy with --data FILE.npz"
+        ) from None
+    x, y = np.asarray(found.data), np.asarray(found.target)
+    pixels = x.astype(np.uint8) if x.dtype.kind == "f" and x.size and x.min() >= 0 and x.max() <= 255 else x[:0]
+    labels = np.array([int(label) if str(label).isdecimal() else -1 for label in y.tolist()], np.int64)
+    held_out = labels[source.training_samples :]
+    if pixels.shape != (len(x), int(np.prod(sample_shape))) or (pixels != x).any():
+        raise InputError(
+            f"{named} must hold rows of {int(np.prod(sample_shape))} whole numbers of 0 to 255, found {x.dtype} of shape {x.shape}; "
+            "name a copy with --data FILE.npz"
+        )
+    expected = np.repeat(np.arange(len(source.held_out_counts)), source.held_out_counts)
+    if not np.array_equal(np.sort(held_out), expected) or labels.min() < 0 or labels.max() > expected[-1]:
+        raise InputError(
+            f"the rows of {named} behind the first {source.training_samples:,} are not its known held-out part, of "
+            f"{', '.join(map(str, source.held_out_counts))} samples a class; name a copy with --data FILE.npz"
+        )
+    images = pixels.reshape(-1, *sample_shape)
+    first = source.training_samples
+    return DataSet(images[:first], labels[:first], images[first:], held_out)
+
+
+def mnist(data: Path | None, download: str = KERAS) -> DataSet:
+    """MNIST: bytes of shape (samples, 28, 28) and labels, from the file `data`, else by `download`, KERAS or OPENML."""
+    if data is None and download == OPENML:
+        return openml_data_set(OPENML_MNIST, (28, 28))
+    return keras_data_set("mnist", data, (28, 28), 10)
+
+
+def mnist_provenance(run: Run) -> dict[str, str]:
+    """Of what `mnist` gives, for provenance.json."""
+    keras = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+    return {
+        "data_set": "MNIST handwritten digits (LeCun, Cortes, Burges)",
+        "data_source": "https://www.openml.org/d/554" if run.data is None and run.download == OPENML else keras,
+        "data_licence": "CC BY-SA 3.0",
+    }
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained: Adam, with a learning rate that falls to 0 along a half cosine over all batches."""
@@ -373,6 +451,7 @@ class Run:
     """What the user asked of a training script.
 
     data: the file named, or None. epochs: instead of the recipe's own number, or None. date: for provenance, or None for today's.
+    download: who fetches the data set where no file is named, KERAS or OPENML.
     """
 
     out: Path
@@ -380,6 +459,7 @@ class Run:
     seed: int
     epochs: int | None = None
     date: str | None = None
+    download: str = KERAS
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The recipe with the user's number of epochs."""
@@ -387,7 +467,8 @@ class Run:
 
     def command(self, name: str) -> str:
         """The command that does the same again; of the data file only its name, since folders differ between machines."""
-        data = f" --data {self.data.name}" if self.data is not None else ""
+        data = f" --download {self.download}" if self.download != KERAS else ""
+        data = f" --data {self.data.name}" if self.data is not None else data
         epochs = f" --epochs {self.epochs}" if self.epochs is not None else ""
         return f"python models/{name}/train.py{data} --seed {self.seed}{epochs}"
 
@@ -410,11 +491,13 @@ def recipe_command(
     *,
     data: str,
     needs_data: bool = False,
+    downloads: Sequence[str] = (),
 ) -> click.Command:
     """The command line of a training script. Both functions return a line for standard output.
 
     folder: the recipe's own, where results go unless the user names another. seed: the default. validate: trains and scores without the
     held-out part and writes nothing; None where nothing was chosen. data: help for --data. needs_data: whether there is no other source.
+    downloads: who can fetch the data set, the default first, where there is a choice.
     """
 
     def main(validation: bool = False, **given: Any) -> None:
@@ -437,6 +520,14 @@ def recipe_command(
         click.Option(["--epochs"], type=int, help="Instead of the recipe's own number."),
         click.Option(["--date"], help="Date for provenance.json (default: today, or SOURCE_DATE_EPOCH)."),
     ]
+    if downloads:
+        explanation = (
+            "Who downloads the data set where --data names no file: tf_keras.datasets, or scikit-learn from openml.org."
+        )
+        choice = click.Choice(list(downloads))
+        options.append(
+            click.Option(["--download"], type=choice, default=downloads[0], show_default=True, help=explanation)
+        )
     if validate is not None:
         explanation = "Score the recipe on validation data; write nothing."
         options.append(click.Option(["--validate", "validation"], is_flag=True, help=explanation))

@@ -28,9 +28,9 @@ SPLIT_SEED = 20240101
 SEED = 1
 
 
-def load_data(data: Path | None) -> training.DataSet:
-    """Pixels / 255 as float32 of shape (samples, 28, 28, 1), and labels. data: a file, or None to download it."""
-    raw = training.keras_data_set("mnist", data, (28, 28), len(CLASS_NAMES))
+def load_data(data: Path | None, download: str = training.KERAS) -> training.DataSet:
+    """Pixels / 255 as float32 of shape (samples, 28, 28, 1), and labels. data: a file, or None to `download` it."""
+    raw = training.mnist(data, download)
     x_train, x_test = ((part[..., None] / 255.0).astype(np.float32) for part in (raw.x_train, raw.x_test))
     return training.DataSet(x_train, raw.y_train, x_test, raw.y_test)
 
@@ -82,7 +82,7 @@ def train(run: training.Run, progress: training.Progress = training.no_progress)
     from toolchain.frontends.qkeras_runtime import import_tf_keras
 
     training.require_folder(run.out)
-    data, recipe = load_data(run.data), run.recipe(RECIPE)
+    data, recipe = load_data(run.data, run.download), run.recipe(RECIPE)
     model = trained(data, recipe, run.seed, progress)
     to_logits = import_tf_keras().Model(model.input, model.get_layer("logits").output)
     logits = to_logits.predict(data.x_test, batch_size=500, verbose=0)
@@ -95,11 +95,7 @@ def train(run: training.Run, progress: training.Progress = training.no_progress)
         run,
         NAME,
         recipe,
-        {
-            "data_set": "MNIST handwritten digits (LeCun, Cortes, Burges)",
-            "data_source": "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
-            "data_licence": "CC BY-SA 3.0",
-        },
+        training.mnist_provenance(run),
         {
             "held_out": "the data set's own test part",
             "training_samples": len(data.x_train),
@@ -112,7 +108,7 @@ def train(run: training.Run, progress: training.Progress = training.no_progress)
 
 def validate(run: training.Run, progress: training.Progress = training.no_progress) -> str:
     """Score the recipe on a validation part of the training images."""
-    data = load_data(run.data).for_validation(VALIDATION_FRACTION, SPLIT_SEED)
+    data = load_data(run.data, run.download).for_validation(VALIDATION_FRACTION, SPLIT_SEED)
     model = trained(data, run.recipe(RECIPE), run.seed, progress)
     found = model.predict(data.x_test, batch_size=500, verbose=0).argmax(axis=1)
     return f"accuracy on the validation part: {100 * (found == data.y_test).mean():.2f} %"
@@ -124,7 +120,8 @@ main = training.recipe_command(
     SEED,
     train,
     validate,
-    data="MNIST as Keras ships it: an .npz file with x_train, y_train, x_test, y_test (default: downloaded by Keras).",
+    data="MNIST as Keras ships it: an .npz file with x_train, y_train, x_test, y_test (default: downloaded).",
+    downloads=(training.KERAS, training.OPENML),
 )
 
 if __name__ == "__main__":

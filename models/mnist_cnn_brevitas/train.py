@@ -32,9 +32,9 @@ SPLIT_SEED = 20240101
 SEED = 1
 
 
-def load_data(data: Path | None) -> training.DataSet:
-    """Pixels / 255 as float32 of shape (samples, 1, 28, 28), and labels. data: a file, or None to download it."""
-    raw = training.keras_data_set("mnist", data, INPUT_SHAPE[1:], len(CLASS_NAMES))
+def load_data(data: Path | None, download: str = training.KERAS) -> training.DataSet:
+    """Pixels / 255 as float32 of shape (samples, 1, 28, 28), and labels. data: a file, or None to `download` it."""
+    raw = training.mnist(data, download)
     x_train, x_test = ((part[:, None] / 255.0).astype(np.float32) for part in (raw.x_train, raw.x_test))
     return training.DataSet(x_train, raw.y_train, x_test, raw.y_test)
 
@@ -106,7 +106,7 @@ def train(run: training.Run, progress: training.Progress = training.no_progress)
     import torch
 
     training.require_folder(run.out)
-    data, recipe = load_data(run.data), run.recipe(RECIPE)
+    data, recipe = load_data(run.data, run.download), run.recipe(RECIPE)
     model = trained(data, recipe, run.seed, progress)
     logits = training.torch_outputs(model, data.x_test)
     torch.save(model.state_dict(), run.out / "model.pt")
@@ -119,11 +119,7 @@ def train(run: training.Run, progress: training.Progress = training.no_progress)
         run,
         NAME,
         recipe,
-        {
-            "data_set": "MNIST handwritten digits (LeCun, Cortes, Burges)",
-            "data_source": "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
-            "data_licence": "CC BY-SA 3.0",
-        },
+        training.mnist_provenance(run),
         {
             "held_out": "the data set's own test part",
             "training_samples": len(data.x_train),
@@ -136,7 +132,7 @@ def train(run: training.Run, progress: training.Progress = training.no_progress)
 
 def validate(run: training.Run, progress: training.Progress = training.no_progress) -> str:
     """Score the recipe on a validation part of the training images."""
-    data = load_data(run.data).for_validation(VALIDATION_FRACTION, SPLIT_SEED)
+    data = load_data(run.data, run.download).for_validation(VALIDATION_FRACTION, SPLIT_SEED)
     model = trained(data, run.recipe(RECIPE), run.seed, progress)
     found = training.torch_outputs(model, data.x_test).argmax(axis=1)
     return f"accuracy on the validation part: {100 * (found == data.y_test).mean():.2f} %"
@@ -148,7 +144,8 @@ main = training.recipe_command(
     SEED,
     train,
     validate,
-    data="MNIST as Keras ships it: an .npz file with x_train, y_train, x_test, y_test (default: downloaded by Keras).",
+    data="MNIST as Keras ships it: an .npz file with x_train, y_train, x_test, y_test (default: downloaded).",
+    downloads=(training.KERAS, training.OPENML),
 )
 
 if __name__ == "__main__":

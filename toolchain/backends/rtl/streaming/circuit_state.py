@@ -21,16 +21,20 @@ except ImportError:  # the extra 'rtl' brings it
         return lambda function: function
 
 
+#: How the program is compiled. Numba would count references to every array around every beat (numba/numba#2350), many times the
+#: work itself; without (`_nrt`) nothing compiled may make an array.
+_COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+
 _STEP, _BUFFER, _NARROW = 0, 1, 2
-#: Columns of a kernel's constants.
-_KIND, _PERIOD, _FIRST, _SECOND, _INPUT_BEATS, _BUFFER_BEATS, _INPUTS, _OUTPUTS, _GAPS = range(9)
+#: Columns of a kernel's constants. _DIRECT: the inputs that hold no beats, as bits.
+_KIND, _PERIOD, _FIRST, _SECOND, _INPUT_BEATS, _BUFFER_BEATS, _INPUTS, _OUTPUTS, _GAPS, _DIRECT = range(10)
 #: Columns of a kernel's state. _PLACE: in its pattern; _LAST: the cycle of its last step, read or move; _COUNT: beats moved on by
 #: a converter; _BASE: the first input beat of the frame that is read from a buffer; _ROOM...: see `_ready`.
 _PLACE, _LAST, _COUNT, _BASE, _ROOM, _ROOM_PLACE, _ROOM_BASE = range(7)
 _NEVER = -1  # not decided yet
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@njit(inline="always", **_COMPILED)
 def _slot(made: int, slots: int, stream: int, offset: Any, passed: Any, times: Any) -> int:
     """The first cycle in which a queue has room for beat number `made`, or _NEVER while that is not decided."""
     if made < slots:
@@ -40,7 +44,7 @@ def _slot(made: int, slots: int, stream: int, offset: Any, passed: Any, times: A
     return times[offset[stream] + made - slots] + 1
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@njit(inline="always", **_COMPILED)
 def _step_from(
     k: int,
     kernel: Any,
@@ -77,7 +81,7 @@ def _step_from(
     return cycle, direct
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@njit(inline="always", **_COMPILED)
 def _do_step(
     k: int,
     cycle: int,
@@ -105,7 +109,7 @@ def _do_step(
     state[k, _PLACE] = place + 1 if place + 1 < kernel[k, _PERIOD] else 0
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@njit(inline="always", **_COMPILED)
 def _advance(
     k: int,
     limit: Any,
@@ -127,7 +131,10 @@ def _advance(
     source_stream = ports[k, 0, 0]
     if kind == _STEP:
         while True:
-            produces = pattern[kernel[k, _SECOND] + state[k, _PLACE]]
+            place = state[k, _PLACE]
+            if pattern[kernel[k, _FIRST] + place] & kernel[k, _DIRECT]:
+                return
+            produces = pattern[kernel[k, _SECOND] + place]
             for port in range(kernel[k, _OUTPUTS]):
                 if produces >> port & 1 and counts[k, 1, port] >= limit[ports[k, 1, port]]:
                     return
@@ -169,7 +176,7 @@ def _advance(
             state[k, _COUNT] = moved
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@njit(inline="always", **_COMPILED)
 def _ready(
     k: int,
     port: int,
@@ -221,7 +228,7 @@ def _ready(
     return max(earliest, state[k, _LAST] + 1) if state[k, _COUNT] == beat else _NEVER
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@njit(inline="always", **_COMPILED)
 def _offer(
     k: int,
     port: int,
@@ -249,8 +256,10 @@ def _offer(
     return max(earliest, made[offset[stream] + beat] + queues[k, 2, port])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(**_COMPILED)
 def _run(
+    ring: Any,
+    stands: Any,
     limit: Any,
     interval: int,
     even: bool,
@@ -269,73 +278,83 @@ def _run(
     times: Any,
     made: Any,
 ) -> None:
-    """Move beats until no stream moves any more; each stops at its limit."""
+    """Move beats until no stream moves any more; each stops at its limit.
+
+    ring, stands: room for a number and for a flag for each stream, whatever they hold.
+    """
     streams = len(limit)
-    # A stream can move again only when a beat has passed another one of its writer's or of its reader's.
-    waiting = np.ones(streams, np.bool_)
-    progress = True
-    while progress:
-        progress = False
-        for stream in range(streams):
-            if not waiting[stream]:
-                continue
-            waiting[stream] = False
-            writer, reader = writers[stream, 0], readers[stream, 0]
-            before = passed[stream]
-            while passed[stream] < limit[stream]:
-                beat = passed[stream]
-                if writer >= 0:
-                    _advance(
-                        writer, limit, kernel, ports, queues, state, counts, used, pattern, offset, passed, times, made
-                    )
-                    cycle = _offer(
-                        writer, writers[stream, 1], kernel, ports, queues, state, counts, offset, passed, times, made
-                    )
-                else:
-                    frame = beat // source_beats
-                    offered = frame * interval
-                    if even:
-                        offered += (beat - frame * source_beats) * interval // source_beats
-                    cycle = max(times[offset[stream] + beat - 1] + 1 if beat else 0, offered)
-                if cycle == _NEVER:
+    # A stream can move again only when a beat has passed another one of its writer's or of its reader's. Those that may move stand
+    # in a ring, each once at most.
+    for stream in range(streams):
+        ring[stream] = stream
+        stands[stream] = True
+    head, standing = 0, streams
+    while standing > 0:
+        stream = ring[head]
+        head = head + 1 if head + 1 < streams else 0
+        standing -= 1
+        stands[stream] = False
+        writer, reader = writers[stream, 0], readers[stream, 0]
+        before = passed[stream]
+        while True:
+            for side in range(2):
+                k = reader if side else writer
+                if k >= 0:
+                    _advance(k, limit, kernel, ports, queues, state, counts, used, pattern, offset, passed, times, made)
+            beat = passed[stream]
+            if beat >= limit[stream]:
+                break
+            if writer >= 0:
+                cycle = _offer(
+                    writer, writers[stream, 1], kernel, ports, queues, state, counts, offset, passed, times, made
+                )
+            else:
+                frame = beat // source_beats
+                offered = frame * interval
+                if even:
+                    offered += (beat - frame * source_beats) * interval // source_beats
+                cycle = max(times[offset[stream] + beat - 1] + 1 if beat else 0, offered)
+            if cycle == _NEVER:
+                break
+            direct = False
+            if reader >= 0:
+                port = readers[stream, 1]
+                ready = _ready(
+                    reader,
+                    port,
+                    kernel,
+                    ports,
+                    queues,
+                    state,
+                    counts,
+                    used,
+                    pattern,
+                    offset,
+                    passed,
+                    times,
+                    made,
+                )
+                if ready == _NEVER:
                     break
-                direct = False
-                if reader >= 0:
-                    _advance(
-                        reader, limit, kernel, ports, queues, state, counts, used, pattern, offset, passed, times, made
-                    )
-                    ready = _ready(
-                        reader,
-                        readers[stream, 1],
-                        kernel,
-                        ports,
-                        queues,
-                        state,
-                        counts,
-                        used,
-                        pattern,
-                        offset,
-                        passed,
-                        times,
-                        made,
-                    )
-                    if ready == _NEVER:
-                        break
-                    cycle = max(cycle, ready)
-                    direct = kernel[reader, _KIND] == _STEP and queues[reader, 0, readers[stream, 1]] == 0
-                times[offset[stream] + beat] = cycle
-                passed[stream] = beat + 1
-                if direct:
-                    _do_step(reader, cycle, kernel, ports, state, counts, used, pattern, offset, made)
-            if passed[stream] > before:
-                progress = True
-                for kernel_number in (writer, reader):
-                    if kernel_number >= 0:
-                        for port in range(kernel[kernel_number, _INPUTS]):
-                            waiting[ports[kernel_number, 0, port]] = True
-                        for port in range(kernel[kernel_number, _OUTPUTS]):
-                            waiting[ports[kernel_number, 1, port]] = True
-                waiting[stream] = False
+                cycle = max(cycle, ready)
+                direct = kernel[reader, _DIRECT] >> port & 1 != 0
+            times[offset[stream] + beat] = cycle
+            passed[stream] = beat + 1
+            if direct:
+                _do_step(reader, cycle, kernel, ports, state, counts, used, pattern, offset, made)
+        if passed[stream] > before:
+            for side in range(2):
+                k = reader if side else writer
+                if k < 0:
+                    continue
+                for direction in range(2):
+                    for port in range(kernel[k, _INPUTS + direction]):
+                        other = ports[k, direction, port]
+                        if other != stream and not stands[other]:
+                            stands[other] = True
+                            place = head + standing
+                            ring[place if place < streams else place - streams] = other
+                            standing += 1
 
 
 def _without_empty_steps(timing: StepTiming) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -354,7 +373,7 @@ class CircuitState:
         count, streams = len(circuit.kernels), len(circuit.links)
         self._beats = np.array([link.beats for link in circuit.links], np.int64)
         self._interval, self._even = source_interval_cycles, even
-        self._kernel = np.zeros((count, 9), np.int64)
+        self._kernel = np.zeros((count, 10), np.int64)
         self._ports = np.full((count, 2, MOST_PORTS), -1, np.int64)
         self._queues = np.zeros((count, 3, MOST_PORTS), np.int64)  # input depths, output slots, output latencies
         self._state = np.zeros((count, 7), np.int64)
@@ -382,6 +401,7 @@ class CircuitState:
                 row[_KIND] = _STEP
                 patterns_here: tuple[np.ndarray, ...] = _without_empty_steps(timing)
                 self._queues[number, 0, : len(inputs)] = timing.inputs
+                row[_DIRECT] = sum(1 << port for port, depth in enumerate(timing.inputs) if depth == 0)
                 queues = timing.outputs
             else:
                 row[_KIND] = _BUFFER
@@ -418,7 +438,9 @@ class CircuitState:
         limit = self._beats * frames
         if source_frames is not None:
             limit[0] = self._beats[0] * source_frames
-        _run(limit, self._interval, self._even, int(self._beats[0]), self._writers, self._readers, *self._arrays())
+        ring, stands = np.zeros(len(limit), np.int64), np.zeros(len(limit), np.bool_)
+        source = self._interval, self._even, int(self._beats[0])
+        _run(ring, stands, limit, *source, self._writers, self._readers, *self._arrays())
 
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return (
