@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain import training
+from toolchain import data_sets, training
 from toolchain.errors import InputError
 
 NAME = "anomaly_autoencoder"
@@ -42,10 +42,10 @@ class Normalisation:
         return ((x - self.mean) / self.deviation).astype(np.float32)
 
 
-def load_data(data: Path | None) -> training.DataSet:
+def load_data(data: Path | None) -> data_sets.DataSet:
     """Features (samples, 640) as they are in the file, and labels: 0 normal, 1 anomalous, with both kinds in the test part."""
     assert data is not None, "the command line requires --data"
-    found = training.read_data_set(data, (FEATURES,), 2)
+    found = data_sets.read_data_set(data, (FEATURES,), 2)
     if not (found.y_train == NORMAL).any():
         raise InputError(
             f"--data {data}: y_train names no normal sample ({NORMAL}); the network learns from those alone"

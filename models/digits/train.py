@@ -17,7 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
-from toolchain import training
+from toolchain import data_sets, training
 from toolchain.errors import ToolchainError
 
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
@@ -97,7 +97,7 @@ def train(
 
     training.require_folder(out)
     images, labels = load_data()
-    split = training.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED)
+    split = data_sets.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED)
     tf_keras.utils.set_random_seed(seed)
     model = build_model()  # again: the initial weights follow from the seed
     fit(model, images[split.train], labels[split.train], seed, progress)
@@ -145,8 +145,8 @@ def validate(seed: int = SEED, progress: training.Progress = training.no_progres
     import tf_keras
 
     images, labels = load_data()
-    usable = training.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED).train
-    part = training.stratified_split(labels[usable], VALIDATION_FRACTION, SPLIT_SEED)
+    usable = data_sets.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED).train
+    part = data_sets.stratified_split(labels[usable], VALIDATION_FRACTION, SPLIT_SEED)
     learn, check = usable[part.train], usable[part.held_out]
     tf_keras.utils.set_random_seed(seed)
     model = build_model()

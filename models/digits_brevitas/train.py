@@ -17,7 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
-from toolchain import training
+from toolchain import data_sets, training
 from toolchain.errors import ToolchainError
 from toolchain.frontends.brevitas import export_module
 
@@ -146,7 +146,7 @@ def train(
 
     training.require_folder(out)
     images, labels = load_data()
-    split = training.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED)
+    split = data_sets.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED)
     start_torch(seed)
     model = build_model()
     fit(model, images[split.train], labels[split.train], progress)
@@ -189,8 +189,8 @@ def train(
 def validate(seed: int = SEED, progress: training.Progress = training.no_progress) -> float:
     """Accuracy on a validation part of the training data, for choosing the recipe; never touches the held-out part."""
     images, labels = load_data()
-    usable = training.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED).train
-    part = training.stratified_split(labels[usable], VALIDATION_FRACTION, SPLIT_SEED)
+    usable = data_sets.stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED).train
+    part = data_sets.stratified_split(labels[usable], VALIDATION_FRACTION, SPLIT_SEED)
     learn, check = usable[part.train], usable[part.held_out]
     start_torch(seed)
     model = build_model()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain import training
+from toolchain import data_sets, training
 
 NAME = "image_resnet8"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -32,11 +32,11 @@ SPLIT_SEED = 20240101
 SEED = 1
 
 
-def load_data(data: Path | None) -> training.DataSet:
+def load_data(data: Path | None) -> data_sets.DataSet:
     """Pixels / 255 as float32 of shape (samples, 32, 32, 3), and labels. data: a file, or None to download it."""
-    raw = training.keras_data_set("cifar10", data, INPUT_SHAPE, len(CLASS_NAMES))
+    raw = data_sets.keras_data_set("cifar10", data, INPUT_SHAPE, len(CLASS_NAMES))
     x_train, x_test = ((part / 255.0).astype(np.float32) for part in (raw.x_train, raw.x_test))
-    return training.DataSet(x_train, raw.y_train, x_test, raw.y_test)
+    return data_sets.DataSet(x_train, raw.y_train, x_test, raw.y_test)
 
 
 def build_model() -> Any:
@@ -92,7 +92,7 @@ def changed(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return images
 
 
-def trained(data: training.DataSet, recipe: training.Recipe, seed: int, progress: training.Progress) -> Any:
+def trained(data: data_sets.DataSet, recipe: training.Recipe, seed: int, progress: training.Progress) -> Any:
     """A model that has learnt from the training part."""
     from toolchain.frontends.qkeras_runtime import import_tf_keras
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain import training
+from toolchain import data_sets, training
 from toolchain.frontends.brevitas import export_module
 
 NAME = "keyword_dscnn"
@@ -53,10 +53,10 @@ class Normalisation:
         return ((x.astype(np.float32) - self.mean) / self.deviation)[:, None]
 
 
-def load_data(data: Path | None) -> training.DataSet:
+def load_data(data: Path | None) -> data_sets.DataSet:
     """Features of shape (samples, 49, 10) as they are in the file, and labels."""
     assert data is not None, "the command line requires --data"
-    return training.read_data_set(data, (FRAMES, COEFFICIENTS), len(CLASS_NAMES))
+    return data_sets.read_data_set(data, (FRAMES, COEFFICIENTS), len(CLASS_NAMES))
 
 
 def build_model() -> Any:
@@ -122,7 +122,7 @@ def shifted(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return x[np.arange(len(x))[:, None], :, frames].swapaxes(1, 2)
 
 
-def trained(data: training.DataSet, recipe: training.Recipe, seed: int, progress: training.Progress) -> Any:
+def trained(data: data_sets.DataSet, recipe: training.Recipe, seed: int, progress: training.Progress) -> Any:
     """A module that has learnt from the training part, which is normalised already."""
     training.start_torch(seed)
     model = build_model()
@@ -130,10 +130,10 @@ def trained(data: training.DataSet, recipe: training.Recipe, seed: int, progress
     return model
 
 
-def normalised(data: training.DataSet) -> tuple[training.DataSet, Normalisation]:
+def normalised(data: data_sets.DataSet) -> tuple[data_sets.DataSet, Normalisation]:
     """Both parts, normalised by what the training part shows."""
     normalise = Normalisation.of(data.x_train)
-    return training.DataSet(normalise(data.x_train), data.y_train, normalise(data.x_test), data.y_test), normalise
+    return data_sets.DataSet(normalise(data.x_train), data.y_train, normalise(data.x_test), data.y_test), normalise
 
 
 def train(run: training.Run, progress: training.Progress = training.no_progress) -> str:

