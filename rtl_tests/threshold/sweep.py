@@ -5,4 +5,4 @@ from __future__ import annotations
 
 from rtl_tests.threshold.test_threshold import random_case
 
-CASES = [random_case(number) for number in range(4, 60)]
+CASES = [random_case(number) for number in range(4, 40)]
