@@ -83,16 +83,28 @@ class BuildFailed(ToolchainError):
 
 
 class Mismatch(ToolchainError):
-    """Two things that must be equal are not: carries the rung, vector, position, expected and found value."""
+    """Two things that must be equal are not: carries the rung, vector, position, expected and found value.
+
+    note: more lines for the message.
+    """
 
     exit_status = 6
 
     def __init__(
-        self, where: str, *, vector: int, index: tuple[int, ...], expected: int, found: int, count: int = 1
+        self,
+        where: str,
+        *,
+        vector: int,
+        index: tuple[int, ...],
+        expected: int,
+        found: int,
+        count: int = 1,
+        note: Sequence[str] = (),
     ) -> None:
         self.where, self.vector, self.index = where, vector, index
         self.expected, self.found, self.count = expected, found, count
-        super().__init__(
+        text = (
             f"{where}: {count} of the compared values differ from the interpreter; "
             f"first at vector {vector}, index {list(index)}: expected {expected}, found {found}"
         )
+        super().__init__("\n  ".join([text, *note]))

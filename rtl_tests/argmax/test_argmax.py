@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rtl_tests.common.case import Case, ceil_log2, draw, pack, unpack
+from rtl_tests.common.case import Case, ceil_log2, divisor, draw, pack, seed_of, unpack
 from rtl_tests.common.contract import FoldedContract
 from rtl_tests.common.simulate import main, run_bench
 
@@ -51,6 +53,17 @@ def case(channels: int, pe: int, x: tuple[int, bool], index_width: int | None = 
 
 
 UNSIGNED, SIGNED = False, True
+
+
+def random_case(number: int) -> Case:
+    random = Random(seed_of("argmax", "sweep", number))
+    channels = random.choice((random.randint(1, 16), random.randint(1, 120)))
+    x = random.choice((random.randint(1, 4), random.randint(1, 40))), bool(random.getrandbits(1))
+    index_width = random.choice((None, None, ceil_log2(channels) + random.randint(1, 9)))
+    made = case(channels, divisor(random, channels), x, index_width)
+    return replace(made, name=f"random_{number}_{made.name}")
+
+
 #: Narrow inputs make ties frequent.
 CASES = [
     case(10, 1, (3, SIGNED)),
@@ -64,6 +77,7 @@ CASES = [
     case(2, 2, (1, UNSIGNED)),
     case(1, 1, (4, SIGNED)),
     case(64, 8, (3, SIGNED), index_width=16),
+    *(random_case(number) for number in range(3)),
 ]
 
 
@@ -74,6 +88,13 @@ def test_argmax(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_argmax_full(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+@pytest.mark.full
+def test_argmax_sweep(tmp_path: Path) -> None:
+    from rtl_tests.argmax import sweep
+
+    run_bench("rtl_tests.argmax.sweep", sweep.CASES, tmp_path)
 
 
 if __name__ == "__main__":

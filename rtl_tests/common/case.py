@@ -77,3 +77,8 @@ def draw(random: Random, width: int, signed: bool, count: int) -> list[int]:
 
 def ceil_log2(value: int) -> int:
     return (value - 1).bit_length()
+
+
+def divisor(random: Random, value: int) -> int:
+    """One of the numbers that divide `value`, each as likely."""
+    return random.choice([number for number in range(1, value + 1) if value % number == 0])

@@ -20,6 +20,7 @@ from rtl_tests.common.case import Case
 from rtl_tests.common.simulate import LIBRARY, literal, missing_tool, verilator_environment
 
 BENCHES = (
+    "add_bias",
     "argmax",
     "insert_zeros",
     "lookup",
@@ -45,10 +46,6 @@ BENCHES = (
 
 #: Modules without a bench of their own here, as tops of their own.
 INNER: dict[str, list[dict[str, int | str]]] = {
-    "add_bias": [
-        {"PE": pe, "INPUT_SHIFT": shift, "BIAS_FILE": "words.hex", "LOADABLE": load}
-        for pe, shift, load in ((1, 0, 0), (4, 3, 0), (4, 3, 1))
-    ],
     "axi_lite_load": [
         {},
         {"ADDRESS_WIDTH": 3, "FIRST": 1, "LAST": 1},
@@ -151,7 +148,7 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
 ]
 
 #: Modules with a bench of their own whose memories can be loaded.
-LOADABLE = {"matrix_vector_unit", "scale", "threshold"}
+LOADABLE = {"add_bias", "matrix_vector_unit", "scale", "threshold"}
 
 #: Parameters of 64 bits: Verilator's -G takes an unsized number for one of 32.
 LONG = {"OUTPUT_MAXIMUM", "OUTPUT_MINIMUM", "UPPER_BOUND", "VALUE"}

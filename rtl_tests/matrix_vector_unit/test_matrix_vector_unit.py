@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rtl_tests.common.case import Case, ceil_log2, draw, pack, seed_of, unpack
+from rtl_tests.common.case import Case, ceil_log2, divisor, draw, pack, seed_of, unpack
 from rtl_tests.common.contract import FoldedContract
 from rtl_tests.common.simulate import main, run_bench
 
@@ -115,6 +115,39 @@ def case(
 
 UNSIGNED, SIGNED = False, True
 SIGNS = (-1, 1)
+
+
+def random_case(number: int) -> Case:
+    """Any folding of up to 40 columns and 24 rows, with any kind of weights and any way to multiply."""
+    random = Random(seed_of("matrix_vector_unit", "sweep", number))
+    inputs, outputs = random.randint(1, 40), random.randint(1, 24)
+    x = random.choice((1, random.randint(1, 9), random.randint(1, 16))), bool(random.getrandbits(1))
+    kind = random.choice((0, 0, 0, 1, 2))
+    weight_width = (random.choice((random.randint(1, 5), random.randint(1, 12))), 1, 2)[kind]
+    if kind == 0 and weight_width > 1 and random.random() < 0.2:
+        only: tuple[int, ...] = (-(1 << (weight_width - 1)), (1 << (weight_width - 1)) - 1)
+    else:
+        only = ((), SIGNS, (-1, 0, 1))[kind]
+    style = random.choice((0, 0, 1, 2))
+    return case(
+        f"random_{number}",
+        inputs,
+        outputs,
+        divisor(random, inputs),
+        divisor(random, outputs),
+        x,
+        weight_width,
+        bias_width=random.choice((0, random.randint(1, 20))),
+        shift=random.choice((0, 0, random.randint(1, 6))),
+        spare=random.choice((0, 0, random.randint(1, 9))),
+        only_weights=only,
+        WEIGHT_KIND=kind,
+        MULTIPLIER_STYLE=style,
+        DSP_WIDTH=0 if style == 1 else random.choice((0, 18, 25, 27)),
+        ADDER_LEVELS=random.choice((1, 1, 2, 3)),
+    )
+
+
 CASES = [
     case("typical", 16, 8, 4, 4, (6, UNSIGNED), 6, bias_width=9),
     case("odd_lanes", 15, 9, 5, 3, (4, SIGNED), 3),
@@ -162,6 +195,7 @@ CASES = [
     case("ternary", 14, 6, 7, 3, (4, UNSIGNED), 2, bias_width=5, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
     case("ternary_and_bits", 12, 6, 6, 3, (1, UNSIGNED), 2, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
     case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),
+    *(random_case(number) for number in range(3)),
 ]
 
 
@@ -172,6 +206,13 @@ def test_matrix_vector_unit(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_matrix_vector_unit_full(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+@pytest.mark.full
+def test_matrix_vector_unit_sweep(tmp_path: Path) -> None:
+    from rtl_tests.matrix_vector_unit import sweep
+
+    run_bench("rtl_tests.matrix_vector_unit.sweep", sweep.CASES, tmp_path)
 
 
 if __name__ == "__main__":

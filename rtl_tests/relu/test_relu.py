@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rtl_tests.common.case import Case, draw, pack, unpack
+from rtl_tests.common.case import Case, draw, pack, seed_of, unpack
 from rtl_tests.common.contract import QueueContract
 from rtl_tests.common.simulate import main, run_bench
 
@@ -60,6 +62,19 @@ def case(
 
 
 UNSIGNED, SIGNED = False, True
+
+
+def random_case(number: int) -> Case:
+    """Outputs that hold every result, and ones that drop bits; bounds below, within and above what comes."""
+    random = Random(seed_of("relu", "sweep", number))
+    x = random.choice((random.randint(1, 9), random.randint(1, 50))), bool(random.getrandbits(1))
+    slope_shift = random.choice((-1, -1, random.randint(0, 7)))
+    whole = x[0] + max(slope_shift, 0) + 1
+    upper_bound = random.choice((None, random.getrandbits(random.randint(1, min(62, whole + 2)))))
+    made = case(random.randint(1, 4), x, random.choice((whole, random.randint(1, whole + 6))), slope_shift, upper_bound)
+    return replace(made, name=f"random_{number}_{made.name}")
+
+
 CASES = [
     case(3, (6, SIGNED), 5),
     case(1, (6, SIGNED), 9),
@@ -75,6 +90,7 @@ CASES = [
     case(2, (5, UNSIGNED), 7, slope_shift=2),
     case(1, (1, SIGNED), 3, slope_shift=1),
     case(1, (70, SIGNED), 63, upper_bound=(1 << 62) + 5),
+    *(random_case(number) for number in range(3)),
 ]
 
 
@@ -85,6 +101,13 @@ def test_relu(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_relu_full(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+@pytest.mark.full
+def test_relu_sweep(tmp_path: Path) -> None:
+    from rtl_tests.relu import sweep
+
+    run_bench("rtl_tests.relu.sweep", sweep.CASES, tmp_path)
 
 
 if __name__ == "__main__":

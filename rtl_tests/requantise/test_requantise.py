@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -13,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rtl_tests.common.case import Case, draw, pack, unpack
+from rtl_tests.common.case import Case, draw, pack, seed_of, unpack
 from rtl_tests.common.contract import QueueContract
 from rtl_tests.common.simulate import main, run_bench
 
@@ -129,6 +130,26 @@ def case(
 
 
 UNSIGNED, SIGNED = False, True
+
+
+def random_case(number: int) -> Case:
+    """Roundings and overflows in turn, so that all pairs come; bounds inside the range for a third of those that saturate."""
+    random = Random(seed_of("requantise", "sweep", number))
+    rounding, overflow = ROUNDINGS[number % len(ROUNDINGS)], OVERFLOWS[number // len(ROUNDINGS) % len(OVERFLOWS)]
+    x = random.choice((random.randint(1, 8), random.randint(1, 40))), bool(random.getrandbits(1))
+    width, signed = random.choice((random.randint(1, 8), random.randint(1, 30))), bool(random.getrandbits(1))
+    if overflow == "WRAP_SIGN_MAGNITUDE":
+        signed = SIGNED
+    bounds = None
+    if overflow.startswith("SATURATE") and random.random() < 0.33:
+        low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
+        first, second = sorted((random.randint(low, high), random.randint(low, high)))
+        # To zero only where that is a value that is allowed.
+        bounds = (first, second) if overflow == "SATURATE" or first <= 0 <= second else None
+    made = case(random.randint(1, 3), x, random.randint(-4, x[0] + 2), rounding, overflow, (width, signed), bounds)
+    return replace(made, name=f"random_{number}_{made.name}")
+
+
 CASES = [
     *(case(1, (8, SIGNED), 3, rounding, "SATURATE", (4, SIGNED)) for rounding in ROUNDINGS),
     *(case(1, (7, UNSIGNED), 2, rounding, "WRAP", (3, UNSIGNED)) for rounding in ROUNDINGS),
@@ -153,6 +174,7 @@ CASES = [
     case(3, (24, SIGNED), 9, "HALF_EVEN", "SATURATE", (8, SIGNED)),
     case(1, (90, SIGNED), 20, "HALF_EVEN", "SATURATE", (64, SIGNED)),
     case(1, (90, SIGNED), 20, "HALF_ZERO", "WRAP", (70, SIGNED), bounds=(-1, 1)),
+    *(random_case(number) for number in range(3)),
 ]
 
 
@@ -163,6 +185,13 @@ def test_requantise(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_requantise_full(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+@pytest.mark.full
+def test_requantise_sweep(tmp_path: Path) -> None:
+    from rtl_tests.requantise import sweep
+
+    run_bench("rtl_tests.requantise.sweep", sweep.CASES, tmp_path)
 
 
 if __name__ == "__main__":

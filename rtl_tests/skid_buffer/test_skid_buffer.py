@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from random import Random
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rtl_tests.common.case import Case
+from rtl_tests.common.case import Case, seed_of
 from rtl_tests.common.contract import QueueContract
 from rtl_tests.common.simulate import main, run_bench
 
@@ -30,11 +34,23 @@ def case(width: int) -> Case:
     )
 
 
-CASES = [case(width) for width in (1, 8, 65)]
+def random_case(number: int) -> Case:
+    random = Random(seed_of("skid_buffer", "sweep", number))
+    return replace(case(random.choice((random.randint(1, 33), random.randint(1, 700)))), name=f"random_{number}")
+
+
+CASES = [*(case(width) for width in (1, 8, 65)), *(random_case(number) for number in range(3))]
 
 
 def test_skid_buffer(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path)
+
+
+@pytest.mark.full
+def test_skid_buffer_sweep(tmp_path: Path) -> None:
+    from rtl_tests.skid_buffer import sweep
+
+    run_bench("rtl_tests.skid_buffer.sweep", sweep.CASES, tmp_path)
 
 
 if __name__ == "__main__":

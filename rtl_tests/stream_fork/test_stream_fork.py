@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -40,7 +41,12 @@ def case(width: int) -> BranchCase:
     )
 
 
-CASES = [case(width) for width in (1, 8, 65)]
+def random_case(number: int) -> BranchCase:
+    random = Random(seed_of("stream_fork", "sweep", number))
+    return replace(case(random.choice((random.randint(1, 33), random.randint(1, 700)))), name=f"random_{number}")
+
+
+CASES = [*(case(width) for width in (1, 8, 65)), *(random_case(number) for number in range(3))]
 
 
 def test_stream_fork(tmp_path: Path) -> None:
@@ -50,6 +56,13 @@ def test_stream_fork(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_stream_fork_full(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+@pytest.mark.full
+def test_stream_fork_sweep(tmp_path: Path) -> None:
+    from rtl_tests.stream_fork import sweep
+
+    run_bench("rtl_tests.stream_fork.sweep", sweep.CASES, tmp_path)
 
 
 def test_timing() -> None:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rtl_tests.common.case import Case, pack, unpack
+from rtl_tests.common.case import Case, pack, seed_of, unpack
 from rtl_tests.common.contract import ChainContract, Contract, NarrowContract, QueueContract, WidenContract
 from rtl_tests.common.simulate import main, run_bench
 
@@ -51,6 +53,17 @@ def case(width: int, inputs: int, outputs: int) -> Case:
     )
 
 
+def random_case(number: int) -> Case:
+    """Numbers that divide one another, that have a divisor in common, and any."""
+    random = Random(seed_of("stream_width_converter", "sweep", number))
+    inputs, outputs = random.randint(1, 16), random.randint(1, 16)
+    common = random.choice((1, 1, 2, 3))
+    if random.random() < 0.4:
+        outputs = inputs * random.randint(1, 6)
+        inputs, outputs = random.choice(((inputs, outputs), (outputs, inputs)))
+    return replace(case(random.randint(1, 20), common * inputs, common * outputs), name=f"random_{number}")
+
+
 CASES = [
     case(width, inputs, outputs)
     for width, inputs, outputs in (
@@ -66,7 +79,7 @@ CASES = [
         (3, 5, 3),
         (7, 3, 10),
     )
-]
+] + [random_case(number) for number in range(3)]
 
 
 def test_stream_width_converter(tmp_path: Path) -> None:
@@ -76,6 +89,13 @@ def test_stream_width_converter(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_stream_width_converter_full(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+@pytest.mark.full
+def test_stream_width_converter_sweep(tmp_path: Path) -> None:
+    from rtl_tests.stream_width_converter import sweep
+
+    run_bench("rtl_tests.stream_width_converter.sweep", sweep.CASES, tmp_path)
 
 
 if __name__ == "__main__":

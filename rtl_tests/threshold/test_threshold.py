@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rtl_tests.common.case import Case, ceil_log2, draw, pack, seed_of, unpack
+from rtl_tests.common.case import Case, ceil_log2, divisor, draw, pack, seed_of, unpack
 from rtl_tests.common.contract import QueueContract
 from rtl_tests.common.simulate import main, run_bench
 
@@ -34,7 +34,8 @@ def case(
     random = Random(seed_of("threshold", name))
     thresholds = [sorted(draw(random, threshold_width, True, count)) for _ in range(channels)]
     beats = channels // pe
-    latency = ceil_log2(count + 1) + (2 if beats <= 64 else 3)
+    levels = ceil_log2(count + 1)
+    latency = levels + (2 if beats <= 64 and beats << levels <= 4096 else 3)
     words = [pack([t for row in thresholds[b * pe : (b + 1) * pe] for t in row], threshold_width) for b in range(beats)]
 
     def element(r: Random, channel: int) -> int:
@@ -76,6 +77,27 @@ def case(
 
 
 UNSIGNED, SIGNED = False, True
+
+
+def random_case(number: int) -> Case:
+    """Any folding, counts on both sides of powers of two; every other one from a memory, of many beats or of long lists."""
+    random = Random(seed_of("threshold", "sweep", number))
+    if number % 4 == 1:
+        channels = random.randint(65, 150)
+        pe, count = 1, random.randint(1, 20)
+    elif number % 4 == 3:  # few beats, and more than 4,096 places of their lists in all
+        levels = random.randint(7, 9)
+        beats, pe = random.randint((4096 >> levels) + 1, min(64, 6000 >> levels)), random.randint(1, 2)
+        channels, count = beats * pe, random.randint(1 << (levels - 1), (1 << levels) - 1)
+    else:
+        channels = random.randint(1, 64)
+        pe, count = divisor(random, channels), random.choice((1, 2, 3, 4, 7, 8, random.randint(1, 40)))
+    x = random.choice((random.randint(1, 9), random.randint(1, 20))), bool(random.getrandbits(1))
+    threshold_width = random.choice((x[0] + (not x[1]), random.randint(2, 20)))
+    output_width, offset = random.randint(1, 12), random.choice((0, random.randint(-300, 300)))
+    return case(f"random_{number}", channels, pe, x, count, threshold_width, output_width, offset)
+
+
 CASES = [
     case("binary", 6, 2, (8, SIGNED), 1, 8, 1),
     case("bipolar", 6, 3, (8, SIGNED), 1, 8, 2, offset=-1),
@@ -92,6 +114,10 @@ CASES = [
     case("truncated", 3, 1, (8, SIGNED), 9, 8, 2, offset=1),
     case("from_memory", 130, 2, (10, SIGNED), 6, 10, 3),
     case("from_memory_binary", 70, 1, (10, UNSIGNED), 1, 12, 1),
+    # The two sides of CF * 2**N <= 4096.
+    case("long_lists_in_tables", 32, 1, (9, SIGNED), 127, 9, 7),
+    case("long_lists_from_memory", 33, 1, (9, SIGNED), 127, 9, 7),
+    *(random_case(number) for number in range(4)),
 ]
 
 
@@ -102,6 +128,13 @@ def test_threshold(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_threshold_full(tmp_path: Path) -> None:
     run_bench(BENCH, CASES, tmp_path, full=True)
+
+
+@pytest.mark.full
+def test_threshold_sweep(tmp_path: Path) -> None:
+    from rtl_tests.threshold import sweep
+
+    run_bench("rtl_tests.threshold.sweep", sweep.CASES, tmp_path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generated networks, hostile names included, are clean in Verilator -Wall and in both of Yosys's frontends."""
+"""Generated networks, of dense layers, on images, with branches and of narrow products, hostile names included, are clean in Verilator -Wall and in both of Yosys's frontends."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.branched_graphs import downsampling, joined, nested
 from tests.equivalence.rtl_bundle import Member
-from tests.equivalence.rtl_cases import network_members
+from tests.equivalence.rtl_cases import narrow_members, network_members
+from tests.equivalence.rtl_images import image_members
 from toolchain.backends.rtl.streaming import plan
 from toolchain.build.runner import run
 from toolchain.build.tool import distribution_version
 from toolchain.build.tools import verilator
-from toolchain.target import Target
 
-MEMBERS = list(network_members(range(30, 46)))
+DENSE = list(network_members(range(30, 46)))
+IMAGES = list(image_members(range(300, 306)))
+NARROW = list(narrow_members(range(300, 303)))
+BRANCHED = [Member(graph.name, graph) for graph in (downsampling(), joined(), nested())]
+MEMBERS = [*DENSE, *IMAGES, *NARROW, *BRANCHED]
+#: Yosys takes longer: one of each kind and a few more.
+FEW = [*DENSE[1:4], *IMAGES[:2], NARROW[0], BRANCHED[0]]
 
 _YOSYS = """
 import sys
@@ -37,7 +44,7 @@ yosys.run_pass("proc; opt; check -assert", design)
 @pytest.mark.skipif(verilator.TOOL.find() is None, reason="needs Verilator and a C++ compiler")
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
 def test_verilator_lint(member: Member, tmp_path: Path) -> None:
-    made = plan(member.graph, Target(cycles_per_frame=member.cycles_per_frame))
+    made = plan(member.graph, member.target)
     made.write(tmp_path)
     log = verilator.lint(made.sources(".sv"), made.top, cwd=tmp_path, log=tmp_path / "lint.log").text()
     assert "%Warning" not in log
@@ -45,9 +52,9 @@ def test_verilator_lint(member: Member, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(distribution_version("pyosys") is None, reason="needs pyosys")
 @pytest.mark.parametrize("frontend", ["slang", "verilog"])
-@pytest.mark.parametrize("member", MEMBERS[1:4], ids=lambda member: member.name)
+@pytest.mark.parametrize("member", FEW, ids=lambda member: member.name)
 def test_yosys_reads_it(member: Member, frontend: str, tmp_path: Path) -> None:
-    made = plan(member.graph, Target(cycles_per_frame=member.cycles_per_frame))
+    made = plan(member.graph, member.target)
     made.write(tmp_path)
     command = [sys.executable, "-c", _YOSYS, frontend, made.top]
     log = run(command, cwd=tmp_path, log=tmp_path / "yosys.log", what="Yosys", timeout_s=120).text()

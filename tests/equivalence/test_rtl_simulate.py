@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 
 from toolchain.backends.base import make_plan
 from toolchain.build.tools import verilator
-from toolchain.errors import BuildFailed
+from toolchain.errors import BuildFailed, Mismatch
 from toolchain.ir import (
     AddBias,
     ArgMax,
@@ -34,8 +35,17 @@ from toolchain.ir import (
     Threshold,
     interpret,
 )
+from toolchain.pipeline.context import refuse_mismatch
 from toolchain.target import Target
-from toolchain.verify.simulate import build_simulation, load_simulation, measure_timing, simulate, verify_bulk
+from toolchain.verify.simulate import (
+    build_simulation,
+    load_simulation,
+    measure_timing,
+    mixes_of_pauses,
+    paused_vectors,
+    simulate,
+    verify_bulk,
+)
 from toolchain.verify.simulation_library import Pattern
 from toolchain.verify.vectors import random_vectors
 
@@ -77,6 +87,8 @@ def test_exact_design(built: tuple[Path, Path, Mapping[str, Any], Graph], seed: 
     result = verify_bulk(graph, library, random_vectors(graph, 5000, seed), threads=2)
     assert (result.vectors, result.mismatches, result.first_mismatch) == (5000, 0, None)
     assert result.compared == ("bias2", "winner")
+    # 10,000 cycles at full rate would be 625.
+    assert (result.first_vectors, result.paused_vectors) == (256, 256)
     assert result.cycles >= 5000 * facts["initiation_interval_cycles"] * 0.9
     timing = measure_timing(graph, library, random_vectors(graph, 3, seed))
     assert timing.latency_cycles == facts["latency_cycles"]
@@ -257,6 +269,116 @@ def last_values(path: Path) -> dict[str, int]:
             elif token.kind is TokenKind.CHANGE_VECTOR:
                 values[names[token.vector_change.id_code]] = int(token.vector_change.value)
     return values
+
+
+#: Faults that a sink which always takes never shows: what they change in the top module.
+ONLY_WITH_PAUSES = {
+    "a beat that has waited is not taken any more": (
+        (".s_axis_tvalid(fc2_tvalid)", ".s_axis_tvalid(fc2_tvalid && !tired)"),
+        ("  .s_axis_tready(fc2_tready)", "  .s_axis_tready(room)"),
+        (
+            "  logic fc2_tready;",
+            "  logic fc2_tready, room, tired;\n  assign fc2_tready = room && !tired;\n"
+            "  always_ff @(posedge clk) tired <= !rst && (tired || (fc2_tvalid && !fc2_tready));",
+        ),
+    ),
+    "a beat that has waited is another": (
+        (".s_axis_tdata(fc2_tdata)", ".s_axis_tdata(waited ? ~fc2_tdata : fc2_tdata)"),
+        (
+            "  logic fc2_tready;",
+            "  logic fc2_tready, waited;\n  always_ff @(posedge clk) waited <= fc2_tvalid && !fc2_tready;",
+        ),
+    ),
+    "a result that waits goes away": (
+        ("m_axis_tvalid = winner_tvalid;", "m_axis_tvalid = winner_tvalid && !late;\n"
+         "  logic late;\n  always_ff @(posedge clk) late <= m_axis_tvalid && !m_axis_tready;"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ONLY_WITH_PAUSES)
+def test_what_only_pauses_show_is_found_in_bulk(fault: str, tmp_path: Path, seed: int) -> None:
+    graph = network()
+    plan = make_plan("rtl", graph, Target(cycles_per_frame=16))
+    plan.write(tmp_path / "plan")
+    top = tmp_path / "plan" / "rtl" / f"{plan.top}.sv"
+    text = top.read_text()
+    for old, new in ONLY_WITH_PAUSES[fault]:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    top.write_text(text)
+    library = build_simulation(tmp_path / "plan", plan.facts, tmp_path / "simulation", optimisation="-O0")
+    library.waveform_folder = tmp_path
+    x = random_vectors(graph, 1000, seed)
+    with library.start() as simulation:  # full rate does not show it
+        output, _, _ = simulate(graph, simulation, library, x)
+    assert np.array_equal(output, interpret(graph, x)["winner"])
+    slow_sink = (
+        "Not so at full rate; here the source offers a beat in 1 of 1 cycles and the sink takes one in 1 of 32 cycles"
+    )
+    if fault == "a beat that has waited is another":
+        result = verify_bulk(graph, library, x)
+        assert 0 < result.mismatches <= result.paused_vectors == 125
+        found = result.first_mismatch
+        assert found is not None
+        assert (found.node, found.pauses, found.waveform) == (
+            "winner", mixes_of_pauses(plan.facts)[0], tmp_path / "mismatch.vcd"
+        )  # fmt: skip
+        assert found.notes == (f"{slow_sink}, on average", f"Waveform of all streams: {found.waveform}")
+        with pytest.raises(Mismatch) as caught:
+            refuse_mismatch("rung 3 (RTL in bulk)", result.mismatches, found)
+        assert str(caught.value) == (
+            f"rung 3 (RTL in bulk), first at layer 'winner': {result.mismatches} of the compared values differ from the "
+            f"interpreter; first at vector {found.vector}, index [0]: expected {found.expected}, found {found.found}\n"
+            f"  {slow_sink}, on average\n  Waveform of all streams: {tmp_path / 'mismatch.vcd'}"
+        )
+        # The waveform ends with the wrong result as it is taken.
+        last = last_values(found.waveform)
+        assert (last["m_axis_tvalid"], last["m_axis_tready"], last["m_axis_tdata"]) == (1, 1, found.found)
+        return
+    with pytest.raises(BuildFailed) as error:
+        verify_bulk(graph, library, x)
+    message = str(error.value)
+    assert f"\n  {slow_sink}, on average" in message
+    if fault == "a result that waits goes away":
+        assert message.startswith("triple breaks the stream protocol in cycle ")
+        waveform = tmp_path / "violation.vcd"
+    else:
+        assert message.startswith("triple stalled: no beat moved any more after ")
+        assert "\n  fc2: u_fc2 offers a beat, u_winner does not take it\n" in message
+        assert "\n  m_axis: the sink waits, u_winner offers nothing\n" in message
+        waveform = tmp_path / "stalled.vcd"
+    assert f"\n  Waveform of all streams: {waveform}" in message
+    times = re.findall(r"^#(\d+)$", waveform.read_text(), re.MULTILINE)
+    if waveform.name == "violation.vcd":  # shortly behind the cycle in which the rule was broken
+        cycle = int(re.search(r"in cycle (\d+)", message)[1])
+        assert int(times[-1]) == 10 * (cycle + 15) + 5
+    else:
+        last = last_values(waveform)
+        assert (last["m_axis_tvalid"], last["fc2_tvalid"], last["fc2_tready"]) == (0, 1, 0)
+    assert len(times) > 2 * 64
+
+
+def test_how_much_is_run_with_pauses() -> None:
+    """As many vectors as fit 10,000 cycles or fill the network twice, an eighth at most; the ports pause at the network's own pace."""
+
+    def count(interval: int, latency: int, total: int) -> int:
+        facts = {"initiation_interval_cycles": interval, "latency_cycles": latency}
+        return paused_vectors(facts, min(256, total), total)
+
+    assert count(16, 50, 100_000) == 256
+    assert count(100, 350, 100_000) == 100
+    assert count(50_000, 120_000, 1000) == 10
+    assert count(50_000, 120_000, 20) == 2
+    assert count(10, 50, 5) == 1
+    ports = {"input": {"beats": 25}, "output": {"beats": 1}}
+    full, mixed = mixes_of_pauses({"initiation_interval_cycles": 100, **ports})
+    assert (full.idle, round(1 / (1 - full.stall), 6)) == (0, 200)
+    assert (round(1 / (1 - mixed.idle), 6), round(1 / (1 - mixed.stall), 6)) == (5, 101)
+    assert (mixed.longest_idle_cycles, mixed.longest_stall_cycles, full.longest_stall_cycles) == (64, 404, 800)
+    # A network that takes a beat a cycle meets pauses all the same.
+    full, mixed = mixes_of_pauses({"initiation_interval_cycles": 25, "input": {"beats": 25}, "output": {"beats": 25}})
+    assert (full.stall, mixed.idle, mixed.stall) == (0.5, 0.5, 0.5)
 
 
 def test_a_border_that_runs_ahead_is_declared_and_no_more_is_let_pass(tmp_path: Path) -> None:

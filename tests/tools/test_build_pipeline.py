@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,15 +17,18 @@ import psutil
 import pytest
 
 import toolchain
-from toolchain.errors import InputError, Mismatch, ToolNotFound, UsageError
+from toolchain.errors import BuildFailed, InputError, Mismatch, ToolNotFound, UsageError
 from toolchain.ir import (
+    Add,
     AddBias,
+    Conv,
     Dense,
     Graph,
     GraphBuilder,
     Input,
     IntegerType,
     Overflow,
+    Pad,
     Requantise,
     Rounding,
     Threshold,
@@ -231,6 +235,83 @@ def test_a_wrong_bit_is_found_and_named(model: Path, tmp_path: Path, monkeypatch
         )
     assert caught.value.expected != caught.value.found
     assert not (tmp_path / "out" / "simulation").exists()
+
+
+def falling_paces(random: np.random.Generator) -> Graph:
+    """Stages that get faster from the input to the output: without a slower sink, none of them ever waits for the next for long."""
+    builder = GraphBuilder("falling")
+    x = builder.add(Input((12,), IntegerType(True, 4, 2)), name="x")
+    x = builder.add(Dense(random.integers(-7, 8, (12, 4)), 3), x, name="first")
+    x = builder.add(Requantise(IntegerType(False, 4, 2), Rounding.HALF_EVEN, Overflow.SATURATE), x, name="narrow")
+    x = builder.add(Dense(random.integers(-7, 8, (4, 2)), 3), x, name="second")
+    builder.output(x, name="scores")
+    return builder.build()
+
+
+def residual(random: np.random.Generator) -> Graph:
+    """A convolution and a way past it, which has to hold what the convolution waits for."""
+    builder = GraphBuilder("residual")
+    x = builder.add(Input((6, 6, 2), IntegerType(True, 4)), name="x")
+    y = builder.add(Pad(((1, 1), (1, 1), (0, 0))), x, name="border")
+    y = builder.add(Conv(random.integers(-3, 4, (3, 3, 2, 2)), (1, 1), (1, 1)), y, name="conv")
+    builder.output(builder.add(Add(), y, x, name="sum"))
+    return builder.build()
+
+
+def last_cycle(waveform: Path) -> int:
+    return int(re.findall(r"^#(\d+)$", waveform.read_text(), re.MULTILINE)[-1])
+
+
+@pytest.mark.parametrize("faulty", ["the queue behind a pipeline", "the way past a convolution"])
+def test_a_buffer_that_is_too_small_is_found_in_bulk(
+    faulty: str, tmp_path: Path, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rung 3 names the streams that stand still, and the file it names for the waveform is there after the build has failed."""
+    from toolchain.plan import BuildPlan
+
+    queue = faulty == "the queue behind a pipeline"
+    graph = falling_paces(random) if queue else residual(random)
+    write = BuildPlan.write
+
+    def write_wrong(plan: BuildPlan, folder: Path) -> None:
+        write(plan, folder)
+        if queue:  # one result more is let in than there is room for
+            place, old, new = "result_queue", r"COUNT_WIDTH'\(SLOTS - 1\)", "COUNT_WIDTH'(SLOTS)"
+        else:
+            place, old, new = plan.top, r"(?<=\.DEPTH\()[3-9](?=\))", "2"
+        file = folder / "rtl" / f"{place}.sv"
+        text, count = re.subn(old, new, file.read_text())
+        assert count == 1
+        file.write_text(text)
+
+    monkeypatch.setattr(BuildPlan, "write", write_wrong)
+    model, out = save_graph(graph, tmp_path / "model.bitwright"), tmp_path / "out"
+    with pytest.raises(BuildFailed) as caught:
+        toolchain.build_hardware(
+            model,
+            out=out,
+            until="rtl",
+            bulk_vectors=500,
+            measure=False,
+            skip_rungs=(2, 4),
+            cycles_per_frame=24 if queue else 400,
+        )
+    message = str(caught.value)
+    assert re.match(
+        rf"{graph.name} stalled: no beat moved any more after \d+ of \d+ input beats and \d+ of \d+ output", message
+    )
+    if queue:
+        assert "\n  m_axis: the sink waits, u_second offers nothing" in message, message
+        assert re.search(
+            r"\n  Not so at full rate; here the source offers a beat in 1 of \d+ cycles and the sink", message
+        )
+    else:
+        assert "\n  s_axis: the source offers a beat, u_input_fork does not take it" in message
+        assert "\n  border: u_conv_window waits, u_border offers nothing" in message
+        assert "Not so at full rate" not in message
+    (waveform,) = re.findall(r"^  Waveform of all streams: (.*)$", message, re.MULTILINE)
+    assert Path(waveform) == out.resolve() / ".partial" / "simulation" / "stalled.vcd"
+    assert last_cycle(Path(waveform)) > 10 * 100
 
 
 def test_to_the_bitstream(tmp_path: Path, random: np.random.Generator) -> None:

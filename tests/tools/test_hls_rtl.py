@@ -96,9 +96,19 @@ def test_a_wrong_number_is_found(tmp_path: Path) -> None:
 
 
 def test_lost_results_are_found(tmp_path: Path) -> None:
-    result = run(tmp_path, "io_stream", stream("tiny_top", WIDTH, spoiled="gives whether or not it is taken"))
-    assert result.bulk.mismatches == 0
-    assert "stalled_sink" in failed(result)
+    """Rung 3 sees it as soon as the sink pauses, and keeps the waveform beside the simulation."""
+    with pytest.raises(BuildFailed) as caught:
+        run(tmp_path, "io_stream", stream("tiny_top", WIDTH, spoiled="gives whether or not it is taken"))
+    message = str(caught.value)
+    assert message.startswith("bitwright_hls_adapter stalled: no beat moved any more after ")
+    assert "\n  m_axis: the sink waits, u_vendor offers nothing\n" in message
+    assert (
+        "\n  Not so at full rate; here the source offers a beat in 1 of 1 cycles and the sink takes one in 1 of 6"
+        in message
+    )
+    waveform = tmp_path / "work" / "simulation" / "stalled.vcd"
+    assert f"\n  Waveform of all streams: {waveform}\n" in message
+    assert waveform.stat().st_size > 1000
 
 
 def test_what_a_reset_leaves_is_a_check_of_its_own(tmp_path: Path) -> None:

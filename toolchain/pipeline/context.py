@@ -160,6 +160,7 @@ def refuse_mismatch(where: str, mismatches: int, first: Any) -> None:
         expected=first.expected,
         found=first.found,
         count=mismatches,
+        note=first.notes if hasattr(first, "notes") else (),
     )
 
 

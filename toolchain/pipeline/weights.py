@@ -61,6 +61,7 @@ def replace_weights(
         progress.started("check", f"{_VECTORS} vectors in the build's simulation")
         library = load_simulation(folder / "rtl", facts, folder / "simulation")
         library.writes = found.writes
+        library.waveform_folder = path.parent
         result = verify_bulk(found.graph, library, random_vectors(found.graph, _VECTORS, seed=8))
         refuse_mismatch("simulation with the loaded weights", result.mismatches, result.first_mismatch)
         checked = result.vectors

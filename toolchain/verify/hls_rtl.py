@@ -166,6 +166,7 @@ def verify_hls_rtl(
     plan.write(plan_folder)
     library = build_simulation(plan_folder, plan.facts, folder / "simulation")
     facts = {**plan.facts, **count_cycles(graph, library, x_integers[:_COUNTED_VECTORS])}
+    library.facts = facts
     bulk = verify_bulk(graph, library, x_integers)
     bench = run_network_bench(plan_folder, facts, graph, x_integers[:_BENCH_VECTORS], folder / "bench")
     return HlsRtlResult(bulk, bench, facts)

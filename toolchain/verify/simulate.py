@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from toolchain.build.tools import verilator
 from toolchain.errors import BuildFailed, InputError
 from toolchain.ir import ArgMax, Graph, interpret
 from toolchain.verify.packing import pack_beats, unpack_beats
-from toolchain.verify.simulation_library import Pattern, Run, Simulation, SimulationLibrary
+from toolchain.verify.simulation_library import Pattern, Run, Simulation, SimulationLibrary, waveform_line
 
 _HARNESS = Path(__file__).parent / "harness" / "stream_harness.cpp"
 _LIBRARY = "simulation.so"
@@ -32,6 +32,10 @@ _FIRST_VECTORS = 256
 #: Bytes that a chunk of one thread may take, counting every tensor of every vector as 16 bytes an element.
 _CHUNK_BYTES = 256 << 20
 _MOST_CHUNK_VECTORS = 8192
+#: Vectors that are run again with pauses: as many as the network takes in so many cycles at full rate.
+_PAUSED_CYCLES = 10_000
+#: Of what the network holds, in frames, and of all vectors.
+_PAUSED_FILLINGS, _PAUSED_SHARE = 2, 8
 
 
 def build_simulation(
@@ -98,21 +102,34 @@ def load_simulation(plan_folder: Path, facts: Mapping[str, Any], folder: Path) -
 
 @dataclass(frozen=True)
 class FirstMismatch:
-    """Where the numbers differ first: the earliest node in the network, then the lowest vector and index."""
+    """Where the numbers differ first: the earliest node in the network, then the lowest vector and index.
+
+    pauses: of source and sink, where the same vectors are right without them. waveform: of that frame, then.
+    """
 
     node: str
     vector: int
     index: tuple[int, ...]
     expected: int
     found: int
+    pauses: Pattern | None = None
+    waveform: Path | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for a message."""
+        found = [f"Not so at full rate; {self.pauses.text}"] if self.pauses else []
+        return (*found, *([waveform_line(self.waveform)] if self.waveform else []))
 
 
 @dataclass(frozen=True)
 class BulkResult:
-    """vectors: how many were compared. mismatches: how many of them differ anywhere that was compared.
+    """vectors: how many were compared. mismatches: how many of them differ anywhere that was compared; where none does at full
+    rate, how many do with pauses.
 
     seconds: for packing, simulating, interpreting and comparing. cycles: simulated, over all threads.
-    compared: nodes compared for every vector; all stages are compared for the first `first_vectors` vectors.
+    compared: nodes compared for every vector; all stages are compared for the first `first_vectors` vectors, and for the first
+    `paused_vectors` of them once more for each mix of pauses (0 where something differs without).
     """
 
     vectors: int
@@ -123,6 +140,7 @@ class BulkResult:
     first_mismatch: FirstMismatch | None
     compared: tuple[str, ...]
     first_vectors: int
+    paused_vectors: int
 
 
 @dataclass(frozen=True)
@@ -147,10 +165,7 @@ def simulate(
     whose result they carry, and the run itself.
     """
     facts = library.facts
-    source = facts["input"]
-    beats = pack_beats(
-        x_integers.reshape(len(x_integers), -1), source["lanes"], source["element_width"], library.input_bytes
-    )
+    beats = input_beats(library, x_integers)
     run = simulation.run(beats, len(x_integers), pattern=pattern, capture=capture, drain_cycles=drain_cycles)
 
     def unpack(array: np.ndarray, port: Mapping[str, Any], node: str) -> np.ndarray:
@@ -163,6 +178,13 @@ def simulate(
     output = unpack(run.output, facts["output"], facts["output"]["node"])
     nodes = [node for node in facts["nodes"] if node["stream"] in run.captured]
     return output, {node["name"]: unpack(run.captured[node["stream"]], node, node["name"]) for node in nodes}, run
+
+
+def input_beats(library: SimulationLibrary, x_integers: np.ndarray) -> np.ndarray:
+    """Integer vectors of shape (vectors, *input shape) as the beats of a design's input."""
+    source = library.facts["input"]
+    flat = x_integers.reshape(len(x_integers), -1)
+    return pack_beats(flat, source["lanes"], source["element_width"], library.input_bytes)
 
 
 def measure_timing(graph: Graph, library: SimulationLibrary, x_integers: np.ndarray) -> MeasuredTiming:
@@ -191,6 +213,11 @@ def verify_bulk(graph: Graph, library: SimulationLibrary, x_integers: np.ndarray
     Every vector: the output, and the scores before an argmax. The first vectors, and those of a chunk in which something
     differs: every stage, so that a mismatch names the first one that differs. Vectors are split over `threads` instances
     of the design; memory does not grow with their number.
+
+    Source and sink never pause, but for some of the first vectors, which run once more with each of `mixes_of_pauses`: as many
+    as fit 10,000 cycles at full rate, or fill the network twice if that is more, and an eighth of all at most. That is about
+    40,000 cycles in all for most networks. What goes wrong there alone keeps a waveform in the library's folder for them.
+    Raises BuildFailed for a design that stalls or breaks the stream protocol, before the long part begins if it does so with pauses.
     """
     if len(x_integers) == 0:
         raise InputError("no vectors to compare: give at least one")
@@ -206,26 +233,63 @@ def verify_bulk(graph: Graph, library: SimulationLibrary, x_integers: np.ndarray
     chunks = min(-(-chunks // threads) * threads, max(1, rest))
     bounds = [0, first, *(first + rest * (number + 1) // chunks for number in range(chunks))] if rest else [0, first]
     spans = list(pairwise(bounds))
+    # One after the other, so that the waveform a message names is that of the run it tells of.
+    outcomes, pausing = [checker.check(x_integers[:first], 0, every_stage=True)], []
+    paused = 0 if outcomes[0].mismatches else paused_vectors(library.facts, first, total)
+    for mix in mixes_of_pauses(library.facts) if paused else ():
+        pausing.append(checker.check_paused(x_integers[:paused], mix))
+        if pausing[-1].mismatches:
+            break
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        tasks = [
-            pool.submit(checker.check, x_integers[start:end], start, every_stage=start == 0) for start, end in spans
-        ]
-        outcomes = [task.result() for task in tasks]
+        try:
+            tasks = [
+                pool.submit(checker.check, x_integers[start:end], start, every_stage=False) for start, end in spans[1:]
+            ]
+            outcomes += [task.result() for task in tasks]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     checker.close()
     seconds = time.monotonic() - started
+    cycles = sum(outcome.cycles for outcome in (*outcomes, *pausing))
+    if not any(outcome.mismatches for outcome in outcomes):
+        outcomes = pausing
     found = [outcome.first for outcome in outcomes if outcome.first]
     return BulkResult(
         vectors=total,
         mismatches=sum(outcome.mismatches for outcome in outcomes),
         seconds=seconds,
         inferences_per_second=total / seconds,
-        cycles=sum(outcome.cycles for outcome in outcomes),
+        cycles=cycles,
         first_mismatch=min(found, key=lambda mismatch: (checker.order[mismatch.node], mismatch.vector))
         if found
         else None,
         compared=tuple(checker.always),
         first_vectors=first,
+        paused_vectors=paused,
     )
+
+
+def mixes_of_pauses(facts: Mapping[str, Any]) -> tuple[Pattern, ...]:
+    """How source and sink pause so that all of a network sees it, whatever its pace.
+
+    A sink that takes beats half as fast as the network gives them at full rate: all that can hold beats fills up and stays full.
+    And a source and a sink that are both about as fast as the network, at random: it runs empty and full in turn.
+    """
+    interval = facts["initiation_interval_cycles"]
+    source, sink = (max(1.0, interval / facts[port]["beats"]) for port in ("input", "output"))
+    return (
+        Pattern(stall=1 - 1 / (2 * sink), seed=1),
+        Pattern(idle=1 - 1 / (source + 1), stall=1 - 1 / (sink + 1), seed=2),
+    )
+
+
+def paused_vectors(facts: Mapping[str, Any], first: int, total: int) -> int:
+    """How many of the `first` vectors, of `total`, are run with pauses."""
+    latency, interval = facts["latency_cycles"], facts["initiation_interval_cycles"]
+    # In so many frames a sink of half the pace falls behind by as many as are under way, and two more.
+    fill = _PAUSED_FILLINGS * (-(-latency // interval) + 2)
+    return max(1, min(first, total // _PAUSED_SHARE, max(_PAUSED_CYCLES // interval, fill)))
 
 
 @dataclass(frozen=True)
@@ -263,11 +327,29 @@ class _Checker:
             return _Outcome(outcome.mismatches, outcome.cycles, detailed.first or outcome.first)
         return outcome
 
-    def _compare(self, x_integers: np.ndarray, start: int, names: Sequence[str]) -> _Outcome:
+    def check_paused(self, x_integers: np.ndarray, pauses: Pattern) -> _Outcome:
+        """The first vectors with pauses, every stage; a waveform of the first frame in which something differs."""
+        try:
+            outcome = self._compare(x_integers, 0, [*self._streams], pauses)
+        except BuildFailed as error:
+            raise BuildFailed(f"{error}\n  Not so at full rate; {pauses.text}") from error
+        if outcome.first is None:
+            return outcome
+        vector = outcome.first.vector
+        with self._library.start() as simulation:
+            beats = input_beats(self._library, x_integers)
+            waveform = simulation.write_waveform(beats, len(x_integers), pauses, vector, vector, "mismatch.vcd")
+        return replace(outcome, first=replace(outcome.first, pauses=pauses, waveform=waveform))
+
+    def _compare(
+        self, x_integers: np.ndarray, start: int, names: Sequence[str], pauses: Pattern | None = None
+    ) -> _Outcome:
         simulation = self._idle.pop() if self._idle else self._library.start(seed=start + 1)
         try:
             capture = [self._streams[name] for name in names if name in self._streams]
-            output, results, run = simulate(self._graph, simulation, self._library, x_integers, capture=capture)
+            output, results, run = simulate(
+                self._graph, simulation, self._library, x_integers, pattern=pauses, capture=capture
+            )
         except BaseException:
             simulation.close()
             raise

@@ -17,8 +17,14 @@ from toolchain.errors import BuildFailed
 from toolchain.verify.waveform import write_waveform
 
 _ERROR_BYTES = 1024
-#: Cycles with transfers that the waveform of a stall begins with.
-_CYCLES_BEFORE_STALL = 512
+#: Cycles before the last transfer that the waveform of a stall begins with, and the most behind it: nothing moves there any more.
+_CYCLES_BEFORE_STALL, _CYCLES_IN_STALL = 512, 4096
+#: The same around a broken rule.
+_CYCLES_BEFORE_VIOLATION, _CYCLES_AFTER_VIOLATION = 512, 16
+#: The most cycles of a waveform of chosen frames, its last ones.
+_FRAME_CYCLES = 8192
+#: A pause ends after so many times the cycles that it takes on average, or after so many cycles if that is more.
+_LONGEST_PAUSE, _LONGEST_SHORT_PAUSE_CYCLES = 4, 64
 _VIOLATIONS = {
     1: "m_axis_tvalid fell before the beat was taken",
     2: "m_axis_tdata or m_axis_tlast changed while the beat waited",
@@ -29,6 +35,9 @@ _VIOLATIONS = {
 
 class _Request(ctypes.Structure):
     """The harness's struct Request; see harness/stream_harness.cpp."""
+
+    #: What the pointers point to.
+    arrays: tuple[Any, ...]
 
     _fields_ = (
         ("input", ctypes.c_void_p),
@@ -48,6 +57,8 @@ class _Request(ctypes.Structure):
         ("seed", ctypes.c_uint64),
         ("idle", ctypes.c_uint32),
         ("stall", ctypes.c_uint32),
+        ("longest_idle", ctypes.c_int64),
+        ("longest_stall", ctypes.c_int64),
         ("stall_limit", ctypes.c_int64),
         ("drain_cycles", ctypes.c_int64),
         ("cycles", ctypes.c_int64),
@@ -56,16 +67,38 @@ class _Request(ctypes.Structure):
         ("violation_cycle", ctypes.c_int64),
         ("violation", ctypes.c_int32),
         ("stalled", ctypes.c_int32),
+        ("traced", ctypes.c_int64),
     )
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """How the source and the sink behave: chance of a pause before each input beat, of a sink not ready in a cycle; seed."""
+    """How the source and the sink behave: chance in a cycle that a pause before an input beat goes on, that the sink is not ready; seed.
+
+    A pause of 1 / (1 - chance) cycles is the average; it ends after four times as many, or 64 if that is more.
+    """
 
     idle: float = 0.0
     stall: float = 0.0
     seed: int = 1
+
+    @property
+    def text(self) -> str:
+        """What both sides do, for messages."""
+        source, sink = (f"1 of {1 / max(1e-6, 1 - chance):.3g} cycles" for chance in (self.idle, self.stall))
+        return f"here the source offers a beat in {source} and the sink takes one in {sink}, on average"
+
+    @property
+    def longest_idle_cycles(self) -> int:
+        return _longest_pause(self.idle)
+
+    @property
+    def longest_stall_cycles(self) -> int:
+        return _longest_pause(self.stall)
+
+
+def _longest_pause(chance: float) -> int:
+    return max(_LONGEST_SHORT_PAUSE_CYCLES, round(_LONGEST_PAUSE / max(1e-6, 1.0 - chance)))
 
 
 @dataclass(frozen=True)
@@ -96,7 +129,7 @@ class SimulationLibrary:
         self.streams = tuple(streams)
         #: (byte address, word) to write over AXI4-Lite into each instance before it is used.
         self.writes: Sequence[tuple[int, int]] = ()
-        #: Where the waveform of a stall is written.
+        #: Where the waveform of a stall, of a broken protocol or of a wrong result is written.
         self.waveform_folder = path.parent
         self._memory_folder = memory_folder
         try:
@@ -198,8 +231,29 @@ class Simulation:
 
         beats: uint8 of shape (frames * beats a frame, input_bytes). capture: identifiers of streams to record.
         drain_cycles: how long to watch for surplus output behind the last beat.
-        Raises BuildFailed when the design stalls (naming the stream and the side, and a file with the waveform), breaks the stream protocol, or stops.
+        Raises BuildFailed when the design stalls (naming the stream and the side), breaks the stream protocol (both with a file
+        that holds the waveform), or stops.
         """
+        return self._run(beats, frames, pattern, capture, drain_cycles)[0]
+
+    def write_waveform(
+        self, beats: np.ndarray, frames: int, pattern: Pattern, first_frame: int, last_frame: int, name: str
+    ) -> Path:
+        """Run the frames once more, and write down all streams from the first beat of a frame to the last of another.
+
+        A waveform of more than 8,192 cycles begins that many before its end. Returns the file, `name` in the design's folder for
+        waveforms.
+        """
+        run, request = self._run(beats, frames, pattern, (), 0)
+        facts = self._design.facts
+        end = int(run.output_cycles[(last_frame + 1) * facts["output"]["beats"] - 1]) + 1
+        first = max(int(run.input_cycles[first_frame * facts["input"]["beats"]]), end - _FRAME_CYCLES)
+        return self._waveform(request, name, first, end)
+
+    def _run(
+        self, beats: np.ndarray, frames: int, pattern: Pattern | None, capture: Collection[str], drain_cycles: int
+    ) -> tuple[Run, _Request]:
+        """What `run` does, and the request to do it again."""
         design, facts, pattern = self._design, self._design.facts, pattern or Pattern()
         assert beats.dtype == np.uint8
         assert beats.flags.c_contiguous
@@ -239,18 +293,25 @@ class Simulation:
             seed=pattern.seed * 0x9E3779B97F4A7C15 % (1 << 64) or 1,
             idle=int(pattern.idle * (1 << 32)),
             stall=int(pattern.stall * (1 << 32)),
+            longest_idle=pattern.longest_idle_cycles,
+            longest_stall=pattern.longest_stall_cycles,
             stall_limit=_stall_limit(facts, pattern),
             drain_cycles=drain_cycles,
         )
         if design._library.simulation_run(self._handle, ctypes.byref(request), self._error, _ERROR_BYTES):
             raise BuildFailed(f"the simulation of {facts['top']} stopped: {self._text()}")
         if request.violation:  # it comes before a stall, which it may have caused
+            cycle, broken = request.violation_cycle, _VIOLATIONS[request.violation]
+            first, end = max(0, cycle - _CYCLES_BEFORE_VIOLATION), cycle + _CYCLES_AFTER_VIOLATION
+            waveform = self._waveform(request, "violation.vcd", first, end)
             raise BuildFailed(
-                f"{facts['top']} breaks the stream protocol in cycle {request.violation_cycle}: {_VIOLATIONS[request.violation]}"
+                f"{facts['top']} breaks the stream protocol in cycle {cycle}: {broken}\n  {waveform_line(waveform)}"
             )
         if request.stalled:
-            waveform = self._waveform(request)
-            raise BuildFailed(f"{_stall_report(design, request, states)}\n  Waveform of all streams: {waveform}")
+            report, last = _stall_report(design, request, states), request.cycles - request.stall_limit
+            first, end = max(0, last - _CYCLES_BEFORE_STALL), min(request.cycles, last + _CYCLES_IN_STALL)
+            waveform = self._waveform(request, "stalled.vcd", first, end)
+            raise BuildFailed(f"{report}\n  {waveform_line(waveform)}")
         for stream, array in captured.items():
             found = int(recorded[design.streams.index(stream)])
             # A border begins the frame after the last one by itself; how far it comes is known.
@@ -258,24 +319,32 @@ class Simulation:
                 raise BuildFailed(
                     f"{facts['top']}: stream {stream} carried {found} beats in {frames} frames, expected {len(array)}"
                 )
-        return Run(output, request.cycles, captured, input_cycles, output_cycles)
+        # What the request points to has to live as long as it does.
+        request.arrays = (beats, output, captured, buffers, room, recorded, states, input_cycles, output_cycles)
+        return Run(output, request.cycles, captured, input_cycles, output_cycles), request
 
-    def _waveform(self, request: _Request) -> Path:
-        """Run a request that has stalled once more, and write down all streams from shortly before the last transfer."""
+    def _waveform(self, request: _Request, name: str, first: int, end: int) -> Path:
+        """Run a request once more, and write down all streams from cycle `first` to before cycle `end`, or to where the run ends."""
         design = self._design
         stream_bytes = [
             design.input_bytes,
             *(design._library.simulation_probe_bytes(self._handle, index) for index in range(len(design.streams))),
             design.output_bytes,
         ]
-        first = max(0, request.cycles - request.stall_limit - _CYCLES_BEFORE_STALL)
-        rows = np.zeros((request.cycles - first, sum(stream_bytes) + len(stream_bytes)), dtype=np.uint8)
+        rows = np.zeros((end - first, sum(stream_bytes) + len(stream_bytes)), dtype=np.uint8)
         request.trace, request.trace_from, request.trace_rows = rows.ctypes.data, first, len(rows)
         if design._library.simulation_run(self._handle, ctypes.byref(request), self._error, _ERROR_BYTES):
             raise BuildFailed(f"the simulation of {design.facts['top']} stopped: {self._text()}")
-        path = design.waveform_folder / "stalled.vcd"
-        write_waveform(path, design.facts, ["s_axis", *design.streams, "m_axis"], stream_bytes, rows, first)
+        path = design.waveform_folder / name
+        write_waveform(
+            path, design.facts, ["s_axis", *design.streams, "m_axis"], stream_bytes, rows[: request.traced], first
+        )
         return path
+
+
+def waveform_line(path: Path) -> str:
+    """How a message names a waveform."""
+    return f"Waveform of all streams: {path}"
 
 
 def _part_before(facts: Mapping[str, Any], stream: str) -> Mapping[str, Any]:
@@ -283,10 +352,9 @@ def _part_before(facts: Mapping[str, Any], stream: str) -> Mapping[str, Any]:
 
 
 def _stall_limit(facts: Mapping[str, Any], pattern: Pattern) -> int:
-    """Far more cycles than the network ever needs between two transfers at its ports, and than chance can hold them off."""
+    """Far more cycles than the network ever needs between two transfers at its ports, and the longest pauses of both sides."""
     network = 4 * (facts["latency_cycles"] + facts["initiation_interval_cycles"]) + 64
-    flowing = max(1e-3, min(1.0 - pattern.idle, 1.0 - pattern.stall))
-    return int(network + 200 / flowing)
+    return int(network + pattern.longest_idle_cycles + pattern.longest_stall_cycles)
 
 
 def _stall_report(design: SimulationLibrary, request: _Request, states: np.ndarray) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def write_waveform(
 
     top = facts["top"]
     starts = [0, *accumulate(size + 1 for size in stream_bytes)]
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    # Threads that run instances of one design may come here together.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{get_ident()}")
     with partial.open("w") as file, VCDWriter(file, timescale="1 ns", init_timestamp=first_cycle * 10) as writer:
         clock = writer.register_var(top, "clk", "wire", size=1, init=0)
         signals = [

@@ -147,6 +147,8 @@ struct Request {
   std::uint64_t seed;              // of the patterns, not 0
   std::uint32_t idle;              // probability * 2**32 that the source pauses before it offers its next beat
   std::uint32_t stall;             // probability * 2**32 that the sink is not ready in a cycle
+  std::int64_t longest_idle;       // cycles after which the source ends a pause whatever chance says
+  std::int64_t longest_stall;      // the same of the sink
   std::int64_t stall_limit;        // cycles without any transfer after which the run gives up
   std::int64_t drain_cycles;       // cycles to go on for after the last output beat, in which none may follow
   // Results
@@ -156,6 +158,7 @@ struct Request {
   std::int64_t violation_cycle;
   std::int32_t violation;          // 0 none, 1 tvalid dropped, 2 data changed while stalled, 3 tlast wrong, 4 beat too many
   std::int32_t stalled;
+  std::int64_t traced;             // rows written to trace
 };
 
 EXPORT std::int64_t simulation_request_bytes() { return sizeof(Request); }
@@ -297,7 +300,7 @@ EXPORT std::int32_t simulation_run(void* handle, Request* request, char* error, 
   if (!simulation.loaded) reset(top);
   simulation.loaded = false;
 
-  std::int64_t cycle = 0, accepted = 0, taken = 0, quiet = 0, draining = 0;
+  std::int64_t cycle = 0, accepted = 0, taken = 0, quiet = 0, draining = 0, idled = 0, stalled_for = 0;
   bool offering = false, stalled_before = false;
   std::uint8_t last_before = 0;
   std::uint8_t before[output_bytes];
@@ -318,19 +321,26 @@ EXPORT std::int32_t simulation_run(void* handle, Request* request, char* error, 
   request->violation_cycle = 0;
   request->stalled = 0;
   request->cycles = 0;
+  request->traced = 0;
   while (taken < request->output_beats || draining < request->drain_cycles) {
+    // Whether nothing moves any more is decided in a cycle in which neither side pauses.
+    const bool decides = quiet >= request->stall_limit;
     if (!offering && accepted < request->input_beats) {
-      offering = request->idle == 0 || random.next() >= request->idle;
+      offering = request->idle == 0 || random.next() >= request->idle || idled >= request->longest_idle || decides;
+      idled = offering ? 0 : idled + 1;
       if (offering) {
         std::memcpy(reinterpret_cast<void*>(&top.s_axis_tdata), request->input + accepted * input_bytes, input_bytes);
       }
     }
     top.s_axis_tvalid = offering;
-    top.m_axis_tready = request->stall == 0 || random.next() >= request->stall;
+    top.m_axis_tready =
+        request->stall == 0 || random.next() >= request->stall || stalled_for >= request->longest_stall || decides;
+    stalled_for = top.m_axis_tready ? 0 : stalled_for + 1;
     top.clk = 0;
     top.eval();
 
     if (row && cycle >= request->trace_from && cycle < request->trace_from + request->trace_rows) {
+      request->traced++;
       record_port(top.s_axis_tvalid, top.s_axis_tready, &top.s_axis_tdata, input_bytes);
       for (const Stream& probe : simulation.probes) record_port(*probe.valid, *probe.ready, probe.data, probe.bytes);
       record_port(top.m_axis_tvalid, top.m_axis_tready, &top.m_axis_tdata, output_bytes);

@@ -3,7 +3,9 @@
 // Brings an element to another binary point and width: shifted left, extended by its own kind of number.
 //
 //   Equation    y = x * 2**SHIFT (modulo 2**OUTPUT_WIDTH)
-//   Latency     0 (wires alone: no register, no clock, no reset)
+//   Latency     0: wires alone, no register and no clock
+//   Throughput  a new x and its y at any time
+//   Reset       none: there is no state
 `default_nettype none
 
 module align #(

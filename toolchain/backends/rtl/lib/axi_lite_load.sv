@@ -34,7 +34,7 @@ module axi_lite_load #(
   output logic [1:0]                    s_axil_bresp,
   output logic                          s_axil_bvalid,
   input  wire logic                     s_axil_bready,
-  /* verilator lint_off UNUSEDSIGNAL */
+  /* verilator lint_off UNUSEDSIGNAL */  // as above
   input  wire logic [ADDRESS_WIDTH-1:0] s_axil_araddr,
   input  wire logic [2:0]               s_axil_arprot,
   /* verilator lint_on UNUSEDSIGNAL */

@@ -16,28 +16,28 @@
 `default_nettype none
 
 module constant_memory #(
-  parameter int unsigned DATA_WIDTH    = 8,          // bits of a word
-  parameter int unsigned DEPTH         = 16,         // words
-  parameter              FILE          = "",         // one hexadecimal word a line, DEPTH lines, address 0 first
+  parameter int unsigned DATA_WIDTH = 8,          // bits of a word
+  parameter int unsigned DEPTH      = 16,         // words
+  parameter              FILE       = "",         // one hexadecimal word a line, DEPTH lines, address 0 first
   // Hint to synthesis: auto, block, distributed. A simulator does not use it.
   /* verilator lint_off UNUSEDPARAM */
-  parameter              STYLE         = "auto",
+  parameter              STYLE      = "auto",
   /* verilator lint_on UNUSEDPARAM */
-  parameter bit          LOADABLE      = 1'b0,       // words can be replaced; without it load_bus is not used
+  parameter bit          LOADABLE   = 1'b0,       // words can be replaced; without it load_bus is not used
   // Word address of the first chunk: a multiple of 2**(ceil(log2(DEPTH)) + ceil(log2(CHUNKS))).
-  /* verilator lint_off UNUSEDPARAM */
-  parameter int unsigned LOAD_BASE     = 0,
+  /* verilator lint_off UNUSEDPARAM */  // not used where LOADABLE is 0
+  parameter int unsigned LOAD_BASE  = 0
   /* verilator lint_on UNUSEDPARAM */
-  // Derived from DEPTH: leave alone.
-  parameter int unsigned ADDRESS_WIDTH = (DEPTH > 1) ? $clog2(DEPTH) : 1
 ) (
-  input  wire logic                     clk,
+  input  wire logic                                             clk,
   /* verilator lint_off UNUSEDSIGNAL */  // not used where LOADABLE is 0
-  input  wire logic [64:0]              load_bus,
+  input  wire logic [64:0]                                      load_bus,
   /* verilator lint_on UNUSEDSIGNAL */
-  input  wire logic [ADDRESS_WIDTH-1:0] address,
-  output logic [DATA_WIDTH-1:0]         data
+  input  wire logic [((DEPTH > 1) ? $clog2(DEPTH) : 1) - 1 : 0] address,
+  output logic [DATA_WIDTH-1:0]                                 data
 );
+  localparam int unsigned ADDRESS_WIDTH = (DEPTH > 1) ? $clog2(DEPTH) : 1;
+
   if (DATA_WIDTH < 1 || DEPTH < 1) begin : g_check
     $fatal(1, "%m: DATA_WIDTH and DEPTH must be at least 1; got %0d and %0d", DATA_WIDTH, DEPTH);
   end

@@ -18,7 +18,8 @@
 //   Throughput  a frame every STEPS cycles, with no bubble between frames
 //   Loading     where LOADABLE, load_bus replaces words of both memories, as constant_memory says. Frames under way may see
 //               old and new words
-//   Reset       the next beat accepted is beat 0 of a frame; results under way are dropped; data is not reset
+//   Reset       the next beat accepted is beat 0 of a frame; results under way are dropped; of the data the accumulators
+//               alone are reset, because a group begins with them at zero
 //
 // The first group works while the input arrives; the input is kept in a buffer and read back for the other groups. The
 // pipeline runs freely, and the result queue reserves room before the last step of a group.
@@ -377,7 +378,7 @@ module matrix_vector_unit #(
         logic [SIMD*LOW_WIDTH-1:0] low_products;
         logic [SUM_WIDTH-1:0]      low_sum;
         for (genvar s = 0; s < SIMD; s++) begin : g_column
-          /* verilator lint_off UNUSEDSIGNAL */
+          /* verilator lint_off UNUSEDSIGNAL */  // sums are modular: bits above theirs have no influence
           logic [DIGIT_SPAN-1:0] once;
           logic [DIGIT_SPAN-1:0] product;
           /* verilator lint_on UNUSEDSIGNAL */

@@ -7,7 +7,9 @@
 //                        2 SATURATE_ZERO        value if OUTPUT_MINIMUM <= value <= OUTPUT_MAXIMUM, else 0
 //                        3 WRAP_SIGN_MAGNITUDE  the low OUTPUT_WIDTH bits, all inverted if the highest of them differs from
 //                                               bit OUTPUT_WIDTH of value
-//   Latency     0 (no register, no clock, no reset)
+//   Latency     0: no register and no clock
+//   Throughput  a new value and its result at any time
+//   Reset       none: there is no state
 `default_nettype none
 
 module saturate #(

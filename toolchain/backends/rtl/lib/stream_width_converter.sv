@@ -6,8 +6,11 @@
 //   Structure   INPUT_ELEMENTS = OUTPUT_ELEMENTS: one skid_buffer;
 //               INPUT_ELEMENTS divides OUTPUT_ELEMENTS: one stream_widen with FACTOR = OUTPUT_ELEMENTS / INPUT_ELEMENTS;
 //               OUTPUT_ELEMENTS divides INPUT_ELEMENTS: one stream_narrow with FACTOR = INPUT_ELEMENTS / OUTPUT_ELEMENTS;
-//               otherwise a stream_widen to M = the least common multiple, then a stream_narrow from M.
-//               Input rule and latency are those of these modules in a chain
+//               otherwise a stream_widen to M = the least common multiple, then a stream_narrow from M
+//   Input       accepted by the rule of the first of these modules
+//   Latency     that of these modules in a chain: a beat that is the last one of an output beat's elements, accepted in cycle
+//               t, is offered from cycle t + 1 by a skid_buffer or stream_widen alone, from t + 2 by a stream_narrow alone, from
+//               t + 3 by both, or later as their headers say
 //   Throughput  limited only by the side with more beats: one of its beats a cycle
 //   Frames      a frame's element count is a multiple of both numbers, hence of M: nothing stays behind at its end
 //   Reset       drops everything; the next beat accepted starts a new frame

@@ -31,7 +31,7 @@ module threshold #(
   // Word beat: threshold t of lane p at bit (p * THRESHOLD_COUNT + t) * THRESHOLD_WIDTH; one hexadecimal word a line.
   parameter              THRESHOLD_FILE  = "",
   parameter bit          LOADABLE        = 1'b0,  // thresholds can be replaced through load_bus
-  /* verilator lint_off UNUSEDPARAM */
+  /* verilator lint_off UNUSEDPARAM */  // not used where tables hold the thresholds
   parameter int unsigned LOAD_BASE       = 0      // word address there: see constant_memory
   /* verilator lint_on UNUSEDPARAM */
 ) (

@@ -174,7 +174,8 @@ module top_k #(
   end
   always_ff @(posedge clk) begin
     if (load) indices <= line;
-    else if (reading[2]) indices <= indices >> INDEX_WIDTH;
+    // Zeros above, so that the shift is not by all the bits there are where K is 1.
+    else if (reading[2]) indices <= (K*INDEX_WIDTH)'({INDEX_WIDTH'(0), indices} >> INDEX_WIDTH);
   end
 
   result_queue #(

@@ -56,7 +56,11 @@ def _search(
     enough: Mapping[int, int],
     bits: Mapping[int, int],
 ) -> dict[int, int]:
-    """Depths between `least` and `enough`, by place, that seem to keep the pace."""
+    """Depths between `least` and `enough`, by place, that seem to keep the pace, and of which none alone can be less.
+
+    A depth that is less elsewhere may be what lets another be less (a branch that cannot run ahead does not get in the way of the
+    other), so memories are gone through until none changes any more.
+    """
 
     def keeps_pace(depths: Mapping[int, int]) -> bool:
         return plumbing.with_depths(depths).schedule(target).seems_to_sustain(target, _SEARCH_FRAMES)
@@ -66,14 +70,19 @@ def _search(
     depths = dict(enough)
     beats = sum(link.beats for link in plumbing.circuit()[0].links)
     tries = _SEARCH_BEATS // (_SEARCH_FRAMES * beats)
-    for place in sorted(depths, key=lambda place: ((least[place] - enough[place]) * bits[place], place)):
-        low, high = least[place], enough[place]
-        while tries > 0 and high - low > (0 if beats <= _EXACT_BEATS else high >> 4):
-            tries -= 1
-            middle = (low + high) // 2
-            if keeps_pace({**depths, place: middle}):
-                high = middle
-            else:
-                low = middle + 1
-        depths[place] = high
+    order = sorted(depths, key=lambda place: ((least[place] - enough[place]) * bits[place], place))
+    before: dict[int, int] = {}
+    while depths != before and tries > 0:
+        again, before = bool(before), dict(depths)
+        for place in order:
+            low, high = least[place], depths[place]
+            while tries > 0 and high - low > (slack := 0 if beats <= _EXACT_BEATS else high >> 4):
+                tries -= 1
+                # The first time anything is likely; later most stay what they are, which one try shows.
+                middle = high - slack - 1 if again else (low + high) // 2
+                if keeps_pace({**depths, place: middle}):
+                    high = middle
+                else:
+                    low = middle + 1
+            depths[place] = high
     return depths
