@@ -73,9 +73,9 @@ def plan(
     library = {path.stem: path.read_text() for path in sorted(RTL_LIBRARY.glob("*.sv"))}
     instances = Library(dsp_width(target.device))
     if folding is None:
-        network = laid_out_for(graph, target, list(library), instances)
+        network = laid_out_for(graph, target, taken_names(library), instances)
     else:
-        network = lay_out(graph, check_folding(graph, folding), list(library), instances)
+        network = lay_out(graph, check_folding(graph, folding), taken_names(library), instances)
     estimated = estimate(network, target)
     load_map: LoadMap | None = None
     if target.loadable_weights:
@@ -97,6 +97,13 @@ def plan(
     if load_map:
         found["loadable"] = load_facts(load_map, target.device.part if target.device else "")
     return BuildPlan("rtl-streaming", network.top, tuple(files), found)
+
+
+def taken_names(library: Mapping[str, str]) -> list[str]:
+    """Names that the top module must not have: the library's modules, and what their functions' arguments hide (Verilator -Wall)."""
+    code = (re.sub(r"//.*", "", text) for text in library.values())
+    functions = (body for text in code for body in re.findall(r"\bfunction\b.*?\bendfunction\b", text, re.DOTALL))
+    return [*library, *sorted({name for body in functions for name in re.findall(r"[A-Za-z_]\w*", body)})]
 
 
 def modules_below(modules: set[str], library: Mapping[str, str]) -> set[str]:
