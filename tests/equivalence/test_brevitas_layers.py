@@ -346,6 +346,34 @@ def test_several_inputs_and_outputs() -> None:
         model.run({"left": x["left"]})  # type: ignore[misc]
 
 
+class OneStart(nn.Module):
+    """`left` has a quantiser, `right` goes into a layer as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_start = identity(5)
+        self.left = qnn.QuantLinear(6, 4, bias=False, weight_bit_width=4)
+        self.right = qnn.QuantLinear(5, 4, bias=False, weight_bit_width=4)
+        self.sum = qnn.QuantIdentity(bit_width=5)
+
+    def forward(self, left: Any, right: Any) -> Any:
+        return self.sum(self.left(self.left_start(left)) + self.right(right))
+
+
+def test_a_type_for_the_input_that_needs_one() -> None:
+    shapes = [(6,), (5,)]
+    module = settled(OneStart(), *shapes)
+    with pytest.raises(UsageError, match="right=TYPE where there are several inputs"):
+        load_model(module, input_shape=shapes)
+    models = [load_model(module, input_shape=shapes, input_type=t) for t in ("fixed<12,4>", ["right=fixed<12,4>"])]
+    assert models[0].graph.digest == models[1].graph.digest
+    types = {node.name: str(models[0].graph.types[node.name].element) for node in models[0].graph.inputs}
+    assert types["right"] == "fixed<12,4>"
+    assert types["left"] == "fixed<5,5>"
+    x = {"left": samples(shapes[0], 100), "right": np.clip(samples(shapes[1], 100), -8, 7.9)}
+    assert compare_framework(models[0], x).mismatches == 0
+
+
 class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()

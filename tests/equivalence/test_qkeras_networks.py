@@ -31,7 +31,7 @@ from tests.equivalence.qkeras_bench import (
 )
 from tests.reference_models import reference_model
 from toolchain.errors import InputError, UnsupportedModel, UsageError
-from toolchain.frontends import load_model
+from toolchain.frontends import LoadedModel, load_model
 from toolchain.ir import Conv, Dense
 from toolchain.pipeline.evaluation import evaluate
 from toolchain.pipeline.request import make_request
@@ -117,9 +117,46 @@ def test_several_inputs_and_outputs() -> None:
 
 
 def test_declared_types_of_several_inputs() -> None:
-    """Then the model's own quantisers are steps of the graph, and the values between them are on the declared steps."""
-    loaded = assert_same(several_ends(), input_type="fixed<10,4>")
-    assert {str(node.operation.element) for node in loaded.graph.inputs} == {"fixed<10,4>"}  # type: ignore[attr-defined]
+    """Named types: the model's own quantisers are steps of the graph then, and the values between them on the declared steps."""
+
+    def types(loaded: LoadedModel) -> dict[str, str]:
+        return {node.name: str(loaded.graph.types[node.name].element) for node in loaded.graph.inputs}
+
+    model = several_ends()
+    loaded = assert_same(model, input_type=["x=fixed<10,4>", "y=fixed<9,5>"])
+    assert types(loaded) == {"x": "fixed<10,4>", "y": "fixed<9,5>"}
+    own = load_model(model)
+    # A type without a name is for inputs that the model does not quantise itself, and here it does both.
+    plain = assert_same(model, input_type="fixed<10,4>")
+    assert plain.graph.digest == own.graph.digest
+    assert plain.quantises_input
+    mixed = assert_same(model, input_type=["fixed<16,4>", "y=fixed<9,5>"])
+    assert types(mixed) == {"x": types(own)["x"], "y": "fixed<9,5>"}
+
+
+def one_of_two_quantised() -> Any:
+    """Input `raw` goes into a layer as it is, behind a reshape; `own` has a quantiser."""
+    raw, own = layers.Input((2, 3), name="raw"), layers.Input((4,), name="own")
+    a = dense(4, name="a")(layers.Reshape((6,), name="flat")(raw))
+    total = layers.Add(name="sum")([quantised(bits(6, 2), "qa")(a), quantised(bits(6, 2), "qo")(own)])
+    return randomised(keras.Model([raw, own], dense(3, name="head")(total), name="mixed"))
+
+
+def test_a_type_for_the_input_that_needs_one() -> None:
+    model = one_of_two_quantised()
+    with pytest.raises(UsageError, match="--input-type on the command line; raw=TYPE where there are several inputs"):
+        load_model(model)
+    plain = assert_same(model, input_type="fixed<8,4>")
+    assert {node.name: str(plain.graph.types[node.name].element) for node in plain.graph.inputs} == {
+        "raw": "fixed<8,4>",
+        "own": "fixed<6,3>",
+    }
+    assert load_model(model, input_type="raw=fixed<8,4>").graph.digest == plain.graph.digest
+    with pytest.raises(UsageError) as caught:
+        load_model(model, input_type=["fixed<8,4>", "side=uint8"])
+    assert str(caught.value) == (
+        "model 'mixed': has no input 'side', for which an input type is named; its inputs: 'raw', 'own'"
+    )
 
 
 def test_one_input_that_is_quantised_twice() -> None:

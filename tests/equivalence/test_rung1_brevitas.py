@@ -209,8 +209,8 @@ def test_an_input_that_the_model_does_not_quantise(tmp_path: Path) -> None:
         load_model(file)
     assert str(caught.value) == (
         f"{file}: node 'dense1' (MatMul) works on inputs that the model has not quantised: give the type that the inputs have in "
-        "hardware with input_type (--input-type on the command line), for example 'fixed<16,6>', 'uint8' or 'uint8*1/255', or "
-        "samples to choose it from with input_samples (--input-samples FILE.npz), or let the model begin with a quantiser "
+        "hardware with input_type (--input-type on the command line; x=TYPE where there are several inputs), for example "
+        "'fixed<16,6>', 'uint8' or 'uint8*1/255', or samples to choose it from with input_samples (--input-samples FILE.npz), or let the model begin with a quantiser "
         "(QActivation, QuantIdentity)"
     )
     check(net, tmp_path, 0.25, input_type="fixed<8,4>")

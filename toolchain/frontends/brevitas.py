@@ -22,6 +22,7 @@ from toolchain.frontends.brevitas_quantisers import refuse_quantisers, restore_b
 from toolchain.frontends.brevitas_recurrent import can_be_exported, recurrent_layers, taken_directly
 from toolchain.frontends.brevitas_run import forward_of
 from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.input_types import InputTypes
 from toolchain.frontends.qonnx import import_proto
 from toolchain.frontends.qonnx_file import load_onnx
 
@@ -33,7 +34,7 @@ def import_module(
     module: Any,
     input_shape: InputShape | None,
     *,
-    input_type: str | None = None,
+    input_type: InputTypes | str | Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
 ) -> ImportedModel:
     """Convert a torch module of Brevitas layers.
