@@ -32,7 +32,7 @@ from tests.equivalence.qkeras_bench import (
 from tests.reference_models import reference_model
 from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends import LoadedModel, load_model
-from toolchain.ir import Conv, Dense
+from toolchain.ir import Conv, Dense, interpret, quantise_input, real_values
 from toolchain.pipeline.evaluation import evaluate
 from toolchain.pipeline.request import make_request
 from toolchain.verify.framework import compare_framework
@@ -304,13 +304,38 @@ def test_the_reference_network() -> None:
     with np.load(folder / "ref.npz") as reference:
         x, before_softmax = reference["x"], reference["y_prelast"]
     assert compare_framework(loaded, x).differing_values == 0
-    from toolchain.ir import interpret, quantise_input, real_values
-
     output = loaded.graph.outputs[0]
     integers = interpret(loaded.graph, quantise_input(loaded.graph.inputs[0], x).integers)[output.tensor]
     found = real_values(output, loaded.graph.types[output.tensor].element, integers)
     assert found.shape == (100, 5)
     assert (found == before_softmax).all()
+
+
+def test_one_network_through_two_frontends() -> None:
+    """The jet tagger as QKeras trained it and as its QONNX export: the same types at both ends, equal integers."""
+    pytest.importorskip("qonnx")
+    trained, exported = reference_model("keras_qkeras_3layer"), reference_model("qonnx_jettag_w6a6")
+    models = [
+        load_model(trained / "qkeras_3layer.json", input_type="fixed<16,6>"),
+        load_model(exported / "qkeras_jettagging.onnx", input_type="fixed<16,6>"),
+    ]
+    # What both recorded, and values all over the input's range.
+    random = np.random.default_rng(11)
+    x = [random.integers(-(1 << bits), 1 << bits, (2000, 16)) / 1024 for bits in (15, 12)]
+    for folder in (trained, exported):
+        with np.load(folder / "ref.npz") as stored:
+            x.append(stored["x"])
+    ends, found = [], []
+    for model in models:
+        (source,), (output,) = model.graph.inputs, model.graph.outputs
+        types = [str(model.graph.types[name].element) for name in (source.name, output.tensor)]
+        ends.append((types, output.scale, output.offset, output.host_function))
+        integers = quantise_input(source, np.concatenate(x)).integers
+        found.append(interpret(model.graph, integers)[output.tensor].reshape(-1, 5))
+    assert ends[0] == ends[1]
+    assert found[0].shape == (4200, 5)
+    assert np.array_equal(*found)
+    assert len(np.unique(found[0])) > 1000
 
 
 # ---- files that are refused --------------------------------------------------------------------------------------------
