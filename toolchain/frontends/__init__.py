@@ -16,6 +16,7 @@ from toolchain.frontends.exact.ties import Ties
 from toolchain.frontends.input_samples import SampledType
 from toolchain.frontends.input_types import InputTypes, input_types
 from toolchain.frontends.model_folder import (
+    TORCH_SUFFIXES,
     ModelFolder,
     Vectors,
     bundled_models,
@@ -155,6 +156,13 @@ def load_model(
         from toolchain.frontends import qonnx
 
         imported = qonnx.import_file(file, input_type=types, input_range=real_range)
+    elif suffix in TORCH_SUFFIXES:
+        raise UsageError(
+            f"{file}: a PyTorch file holds weights, or code that would run when it is opened, and no graph. Of a Brevitas module give "
+            "the export (brevitas.export.export_qonnx), or the module itself in Python: toolchain.load_model(module, "
+            f"input_shape=(...), weights={file.name!r}). A plain float module is quantised first (bitwright quantise, "
+            "toolchain.quantise)"
+        )
     else:
         known = ", ".join((*KERAS_SUFFIXES, *QONNX_SUFFIXES, GRAPH_SUFFIX))
         raise InputError(

@@ -42,6 +42,8 @@ from toolchain.errors import InputError, UsageError
 from toolchain.frontends.real_input import InputType
 
 MODEL_TOML = "model.toml"
+#: Files of PyTorch, which hold weights, or code that would run when they are opened, and no graph.
+TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
 #: Refuse vector files whose arrays expand to more than this many bytes.
 MAXIMUM_VECTOR_BYTES = 4 << 30
 
