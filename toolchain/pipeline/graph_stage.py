@@ -93,6 +93,7 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
     quantisation = dict(loaded.quantisation)
     notes = [_sentence(remark) for remark in loaded.input_remarks]
     notes += [quantisation_note(quantisation)] if quantisation else []
+    notes += [f"Not exact: {line}." for line in graph.metadata.get("approximations", "").splitlines()]
     try:
         from toolchain.ir.export_qonnx import export_qonnx
 
