@@ -72,13 +72,14 @@ def _input_options(command: Any) -> Any:
             "--input-samples",
             type=click.Path(path_type=Path),
             metavar="FILE.npz",
-            help="Instead: inputs x to choose the type from. What was chosen and what it clips is told.",
+            help="Instead: inputs x to choose the type from (x_NAME for each of several). What was chosen and what it clips is told.",
         ),
         click.option(
             "--input-type",
-            metavar="TYPE",
+            metavar="[NAME=]TYPE",
+            multiple=True,
             help="Type of the input, for a model that does not quantise its own: 'fixed<16,6>', 'uint8', 'uint8*1/255' (times "
-            "a scale), 'fixed<8,3> saturate' (values beyond it are clipped, not refused).",
+            "a scale), 'fixed<8,3> saturate' (values beyond it are clipped, not refused). Repeatable, for input NAME.",
         ),
     ):
         command = option(command)
@@ -298,7 +299,13 @@ def quantise(model: str, out: Path, calibration: Path, steps: str, as_json: bool
 
 @bitwright.command(epilog=_examples("bitwright evaluate digits --vectors models/digits/vectors.npz --out y.npz"))
 @_model_argument
-@click.option("--vectors", required=True, type=click.Path(path_type=Path), metavar="FILE.npz", help="x, and y_true.")
+@click.option(
+    "--vectors",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="x, and y_true; of several inputs x_NAME for each.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE.npz", help="Result file.")
 @_input_options
 @_json_option

@@ -7,6 +7,8 @@ test_rung1_float32.py). With power-of-two scales all arithmetic is exact in floa
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -346,6 +348,34 @@ def test_several_inputs_and_outputs() -> None:
         model.run({"left": x["left"]})  # type: ignore[misc]
 
 
+class OneStart(nn.Module):
+    """`left` has a quantiser, `right` goes into a layer as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_start = identity(5)
+        self.left = qnn.QuantLinear(6, 4, bias=False, weight_bit_width=4)
+        self.right = qnn.QuantLinear(5, 4, bias=False, weight_bit_width=4)
+        self.sum = qnn.QuantIdentity(bit_width=5)
+
+    def forward(self, left: Any, right: Any) -> Any:
+        return self.sum(self.left(self.left_start(left)) + self.right(right))
+
+
+def test_a_type_for_the_input_that_needs_one() -> None:
+    shapes = [(6,), (5,)]
+    module = settled(OneStart(), *shapes)
+    with pytest.raises(UsageError, match="right=TYPE where there are several inputs"):
+        load_model(module, input_shape=shapes)
+    models = [load_model(module, input_shape=shapes, input_type=t) for t in ("fixed<12,4>", ["right=fixed<12,4>"])]
+    assert models[0].graph.digest == models[1].graph.digest
+    types = {node.name: str(models[0].graph.types[node.name].element) for node in models[0].graph.inputs}
+    assert types["right"] == "fixed<12,4>"
+    assert types["left"] == "fixed<5,5>"
+    x = {"left": samples(shapes[0], 100), "right": np.clip(samples(shapes[1], 100), -8, 7.9)}
+    assert compare_framework(models[0], x).mismatches == 0
+
+
 class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -355,6 +385,43 @@ class Classifier(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self.softmax(self.head(self.body(x)))
+
+
+def test_checkpoints_of_several_gigabytes(tmp_path: Path) -> None:
+    """The limit says so before anything of that size is read: one file is sparse, the other one only claims the size."""
+    module = settled(Classifier(), (6,))
+    sparse, archive = tmp_path / "sparse.pt", tmp_path / "archive.pt"
+    for path in (sparse, archive):
+        torch.save(module.state_dict(), path)
+    os.truncate(sparse, (4 << 30) + 1)
+    with zipfile.ZipFile(sparse.with_suffix(".copy"), "w") as copy, zipfile.ZipFile(archive) as source:
+        for name in source.namelist():
+            copy.writestr(name, source.read(name))
+        copy.getinfo(source.namelist()[0]).file_size = 4 << 30  # the directory at the end is written from this
+    sparse.with_suffix(".copy").replace(archive)
+    for path in (sparse, archive):
+        with pytest.raises(InputError, match=r"\.pt: \d{10} bytes, more than the 4294967296 allowed for a checkpoint$"):
+            load_model(module, input_shape=(6,), weights=path)
+
+
+class Joined(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.join = identity(5), qnn.QuantCat(return_quant_tensor=True)
+        self.head = qnn.QuantLinear(12, 3, bias=False)
+
+    def forward(self, x: Any) -> Any:
+        x = self.start(x)
+        return self.head(self.join([x, x]))
+
+
+def test_a_layer_with_which_brevitas_fails_itself() -> None:
+    with pytest.raises(ToolchainError) as caught:
+        load_model(Joined(), input_shape=(6,))
+    assert str(caught.value) == (
+        "module Joined: layer 'join' (QuantCat): brevitas 0.13.4, which is installed, fails on this layer itself (AttributeError: type "
+        "object 'QuantTensor' has no attribute 'cat'); join the tensors with torch.cat and put a QuantIdentity behind it"
+    )
 
 
 def test_a_checkpoint_and_a_softmax_at_the_end(tmp_path: Path) -> None:
@@ -414,7 +481,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], Shape, str]] = {
     "a forward that fails": (
         lambda: nn.Sequential(identity(5), qnn.QuantLinear(6, 3, bias=False)),
         (7,),
-        "Brevitas cannot export it to QONNX (RuntimeError: ",
+        "layer '1' (QuantLinear): brevitas 0.13.4 cannot export it to QONNX (RuntimeError: mat1 and mat2 shapes ",
     ),
 }
 

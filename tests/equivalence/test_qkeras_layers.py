@@ -386,6 +386,7 @@ FOLDED: dict[str, tuple[tuple[int, ...], Make]] = {
         (5, 5, 3),
         lambda: weighted("Conv2DBatchnorm", 4, 3, kernel=lambda: qkeras.quantized_bits(4, 0), name="c"),
     ),
+    "conv_groups": ((5, 5, 6), lambda: weighted("Conv2DBatchnorm", 4, 3, groups=2, padding="same", name="c")),
     "depthwise": ((5, 5, 3), lambda: weighted("DepthwiseConv2DBatchnorm", 3, name="c")),
     "depthwise_multiplied": (
         (5, 5, 3),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import zipfile
@@ -31,8 +32,8 @@ from tests.equivalence.qkeras_bench import (
 )
 from tests.reference_models import reference_model
 from toolchain.errors import InputError, UnsupportedModel, UsageError
-from toolchain.frontends import load_model
-from toolchain.ir import Conv, Dense
+from toolchain.frontends import LoadedModel, load_model
+from toolchain.ir import Conv, Dense, interpret, quantise_input, real_values
 from toolchain.pipeline.evaluation import evaluate
 from toolchain.pipeline.request import make_request
 from toolchain.verify.framework import compare_framework
@@ -117,9 +118,46 @@ def test_several_inputs_and_outputs() -> None:
 
 
 def test_declared_types_of_several_inputs() -> None:
-    """Then the model's own quantisers are steps of the graph, and the values between them are on the declared steps."""
-    loaded = assert_same(several_ends(), input_type="fixed<10,4>")
-    assert {str(node.operation.element) for node in loaded.graph.inputs} == {"fixed<10,4>"}  # type: ignore[attr-defined]
+    """Named types: the model's own quantisers are steps of the graph then, and the values between them on the declared steps."""
+
+    def types(loaded: LoadedModel) -> dict[str, str]:
+        return {node.name: str(loaded.graph.types[node.name].element) for node in loaded.graph.inputs}
+
+    model = several_ends()
+    loaded = assert_same(model, input_type=["x=fixed<10,4>", "y=fixed<9,5>"])
+    assert types(loaded) == {"x": "fixed<10,4>", "y": "fixed<9,5>"}
+    own = load_model(model)
+    # A type without a name is for inputs that the model does not quantise itself, and here it does both.
+    plain = assert_same(model, input_type="fixed<10,4>")
+    assert plain.graph.digest == own.graph.digest
+    assert plain.quantises_input
+    mixed = assert_same(model, input_type=["fixed<16,4>", "y=fixed<9,5>"])
+    assert types(mixed) == {"x": types(own)["x"], "y": "fixed<9,5>"}
+
+
+def one_of_two_quantised() -> Any:
+    """Input `raw` goes into a layer as it is, behind a reshape; `own` has a quantiser."""
+    raw, own = layers.Input((2, 3), name="raw"), layers.Input((4,), name="own")
+    a = dense(4, name="a")(layers.Reshape((6,), name="flat")(raw))
+    total = layers.Add(name="sum")([quantised(bits(6, 2), "qa")(a), quantised(bits(6, 2), "qo")(own)])
+    return randomised(keras.Model([raw, own], dense(3, name="head")(total), name="mixed"))
+
+
+def test_a_type_for_the_input_that_needs_one() -> None:
+    model = one_of_two_quantised()
+    with pytest.raises(UsageError, match="--input-type on the command line; raw=TYPE where there are several inputs"):
+        load_model(model)
+    plain = assert_same(model, input_type="fixed<8,4>")
+    assert {node.name: str(plain.graph.types[node.name].element) for node in plain.graph.inputs} == {
+        "raw": "fixed<8,4>",
+        "own": "fixed<6,3>",
+    }
+    assert load_model(model, input_type="raw=fixed<8,4>").graph.digest == plain.graph.digest
+    with pytest.raises(UsageError) as caught:
+        load_model(model, input_type=["fixed<8,4>", "side=uint8"])
+    assert str(caught.value) == (
+        "model 'mixed': has no input 'side', for which an input type is named; its inputs: 'raw', 'own'"
+    )
 
 
 def test_one_input_that_is_quantised_twice() -> None:
@@ -267,13 +305,38 @@ def test_the_reference_network() -> None:
     with np.load(folder / "ref.npz") as reference:
         x, before_softmax = reference["x"], reference["y_prelast"]
     assert compare_framework(loaded, x).differing_values == 0
-    from toolchain.ir import interpret, quantise_input, real_values
-
     output = loaded.graph.outputs[0]
     integers = interpret(loaded.graph, quantise_input(loaded.graph.inputs[0], x).integers)[output.tensor]
     found = real_values(output, loaded.graph.types[output.tensor].element, integers)
     assert found.shape == (100, 5)
     assert (found == before_softmax).all()
+
+
+def test_one_network_through_two_frontends() -> None:
+    """The jet tagger as QKeras trained it and as its QONNX export: the same types at both ends, equal integers."""
+    pytest.importorskip("qonnx")
+    trained, exported = reference_model("keras_qkeras_3layer"), reference_model("qonnx_jettag_w6a6")
+    models = [
+        load_model(trained / "qkeras_3layer.json", input_type="fixed<16,6>"),
+        load_model(exported / "qkeras_jettagging.onnx", input_type="fixed<16,6>"),
+    ]
+    # What both recorded, and values all over the input's range.
+    random = np.random.default_rng(11)
+    x = [random.integers(-(1 << bits), 1 << bits, (2000, 16)) / 1024 for bits in (15, 12)]
+    for folder in (trained, exported):
+        with np.load(folder / "ref.npz") as stored:
+            x.append(stored["x"])
+    ends, found = [], []
+    for model in models:
+        (source,), (output,) = model.graph.inputs, model.graph.outputs
+        types = [str(model.graph.types[name].element) for name in (source.name, output.tensor)]
+        ends.append((types, output.scale, output.offset, output.host_function))
+        integers = quantise_input(source, np.concatenate(x)).integers
+        found.append(interpret(model.graph, integers)[output.tensor].reshape(-1, 5))
+    assert ends[0] == ends[1]
+    assert found[0].shape == (4200, 5)
+    assert np.array_equal(*found)
+    assert len(np.unique(found[0])) > 1000
 
 
 # ---- files that are refused --------------------------------------------------------------------------------------------
@@ -353,6 +416,123 @@ def test_damaged_weights(tmp_path: Path) -> None:
             continue
 
 
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(sequential((4,), quantised(), dense(7, name="d")), "saved_model", tmp_path_factory.mktemp("whole"))
+
+
+DATA, INDEX, METADATA = "variables/variables.data-00000-of-00001", "variables/variables.index", "keras_metadata.pb"
+
+
+def test_a_saved_model_without_its_layers(saved_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved_model, tmp_path / "sm"))
+    (folder / METADATA).unlink()
+    with pytest.raises(InputError) as caught:
+        load_model(folder)
+    assert str(caught.value) == (
+        f"{folder}: a TensorFlow SavedModel without keras_metadata.pb, so it holds what was traced and not the model's layers and "
+        "quantisers (tf.saved_model.save and the export of Keras 3 write such a folder); save the model by tf_keras, "
+        "model.save('model.h5') or model.save('folder', save_format='tf')"
+    )
+
+
+@pytest.mark.parametrize("part", [DATA, INDEX, METADATA])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_truncated_saved_models(saved_model: Path, part: str, share: float, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved_model, tmp_path / "sm"))
+    content = (folder / part).read_bytes()
+    (folder / part).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError) as caught:
+        load_model(folder)
+    told = str(caught.value)
+    if part == METADATA:
+        assert told.startswith(f"{folder}: not a Keras model file (ValueError: ")
+    else:
+        assert told.startswith(f"{folder}: its weights cannot be read, variables/variables.* is damaged (")
+        assert told.endswith("); save the model again")
+
+
+@pytest.mark.parametrize("part", [DATA, INDEX, METADATA])
+def test_damaged_saved_models(saved_model: Path, part: str, tmp_path: Path) -> None:
+    """Any bytes of the file: a message, or the same model where the bytes do not count; never another error."""
+    whole = load_model(saved_model)
+    folder = Path(shutil.copytree(saved_model, tmp_path / "sm"))
+    content, random, refused = (folder / part).read_bytes(), np.random.default_rng(1), 0
+    for _ in range(8):
+        damaged = bytearray(content)
+        for position in random.integers(0, len(content), 10):
+            damaged[position] = int(random.integers(256))
+        (folder / part).write_bytes(damaged)
+        try:
+            loaded = load_model(folder)
+        except (InputError, UnsupportedModel):
+            refused += 1
+            continue
+        # The weights have check sums.
+        assert part == METADATA or loaded.graph.digest == whole.graph.digest
+    assert refused > 4
+
+
+def test_folders_as_weights(saved_model: Path, tmp_path: Path) -> None:
+    path = saved(sequential((4,), quantised(), dense(7, name="d")), "h5", tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    half = Path(shutil.copytree(saved_model, tmp_path / "half"))
+    (half / INDEX).unlink()
+    for folder in (empty, half):
+        with pytest.raises(InputError) as caught:
+            load_model(path, weights=folder)
+        assert str(caught.value) == (
+            f"{folder}: a folder without weights: a SavedModel folder keeps them in variables/variables.index and "
+            "variables/variables.data-*; give such a folder, or an .h5 or .keras file"
+        )
+    assert load_model(path, weights=saved_model).graph.nodes
+
+
+def test_files_of_several_gigabytes(saved_model: Path, tmp_path: Path) -> None:
+    """Each limit says so, before anything of that size is read: the files are sparse, or only claim the size."""
+    import h5py
+
+    beyond = (4 << 30) + 1
+    folder = Path(shutil.copytree(saved_model, tmp_path / "sm"))
+    os.truncate(folder / DATA, beyond)
+    assert input_refusal(folder) == (
+        f"{folder}: its weights cannot be read (ValueError: it holds 4294967297 bytes of weights, more than the 4294967296 allowed)"
+    )
+    os.truncate(folder / METADATA, (64 << 20) + 1)
+    described = "not a Keras model file (ValueError: its description takes more than 67108864 bytes)"
+    assert input_refusal(folder) == f"{folder}: {described}"
+    text = saved(sequential((4,), quantised(), dense(7, name="d")), "json", tmp_path)
+    os.truncate(text, (64 << 20) + 1)
+    assert input_refusal(text) == f"{text}: {described}"
+
+    archive = saved(sequential((4,), quantised(), dense(7, name="d")), "keras", tmp_path)
+    for member, told in (
+        ("model.weights.h5", "its weights cannot be read (ValueError: it expands to 4294967297 bytes of weights, more than the 4294967296 allowed)"),
+        ("config.json", described),
+    ):  # fmt: skip
+        claiming = tmp_path / f"{member}.keras"
+        with zipfile.ZipFile(archive) as source, zipfile.ZipFile(claiming, "w") as copy:
+            for name in source.namelist():
+                copy.writestr(name, source.read(name))
+            copy.getinfo(member).file_size = beyond  # the directory at the end is written from this
+        assert input_refusal(claiming) == f"{claiming}: {told}"
+
+    weights = saved(sequential((4,), quantised(), dense(7, name="d")), "h5", tmp_path)
+    with h5py.File(weights, "a") as file:
+        file.create_dataset("model_weights/d/huge", (1 << 30, 1), "f4")  # takes no space until it is written
+        assert weights.stat().st_size < 1 << 20
+    assert input_refusal(weights) == (
+        f"{weights}: its weights cannot be read (ValueError: it holds more than the 4294967296 bytes of weights that are allowed)"
+    )
+
+
+def input_refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_model(path)
+    return str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["keras", "h5", "json"])
 def test_files_of_keras_3_are_named(kind: str, tmp_path: Path) -> None:
     path = saved(sequential((4,), quantised(), dense(7, name="d")), kind, tmp_path)
@@ -373,9 +553,53 @@ def test_files_of_keras_3_are_named(kind: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_model(path)
     assert str(caught.value) == (
-        f"{path}: not a Keras model file (_OtherKeras: it was saved by Keras 3.4.1; QKeras 0.9.0 works with Keras 2 (tf_keras), and "
-        "what Keras 3 ports of QKeras compute differs. Build the model with tf_keras and QKeras, load its weights and save it again)"
+        f"{path}: saved by Keras 3.4.1; QKeras 0.9.0 works with Keras 2 (tf_keras), and what Keras 3 ports of QKeras compute "
+        "differs. Build the model with tf_keras and QKeras, load its weights and save it again"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"class_name": "QDenseBatchnorm"},
+            "layer 'd' (QDenseBatchnorm): qkeras 0.9.0, which is installed, has no layer of this class, so what it computes is not "
+            "known; use QDense and a QBatchNormalization behind it; supported are Activation, ",
+        ),
+        (
+            {"class_name": "QMobileBlock"},
+            "layer 'd' (QMobileBlock): qkeras 0.9.0, which is installed, has no layer of this class, so what it computes is not known; "
+            "supported are Activation, ",
+        ),
+        (
+            {"kernel_quantizer": {"class_name": "quantized_linear", "config": {"bits": 4}}},
+            "layer 'd' (QDense): kernel_quantizer is 'quantized_linear', which qkeras 0.9.0, the installed one, does not have, so what "
+            "it computes is not known (quantized_bits is what it has instead); supported are the quantisers binary, ",
+        ),
+        (
+            {"kernel_quantizer": "quantized_linear(4,0)"},
+            "layer 'd' (QDense): kernel_quantizer is 'quantized_linear(4,0)', which qkeras 0.9.0, the installed one, does not have, so "
+            "what it computes is not known (quantized_bits is what it has instead); supported are the quantisers binary, ",
+        ),
+        (
+            {"activation": "quantized_softsign(4)"},
+            "layer 'd' (QDense): activation is 'quantized_softsign(4)', which qkeras 0.9.0, the installed one, does not have, so what it "
+            "computes is not known; supported are the quantisers binary, ",
+        ),
+    ],
+)
+def test_what_the_installed_version_does_not_have(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Layers and quantisers of other versions of QKeras."""
+    path = saved(sequential((4,), quantised(), dense(7, name="d")), "json", tmp_path)
+    description = json.loads(path.read_text())
+    layer = description["config"]["layers"][-1]
+    layer["class_name"] = settings.pop("class_name", "QDense")
+    layer["registered_name"] = layer["class_name"]
+    layer["config"].update(settings)
+    path.write_text(json.dumps(description))
+    with pytest.raises(UnsupportedModel) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
 
 
 # ---- models that are refused -------------------------------------------------------------------------------------------

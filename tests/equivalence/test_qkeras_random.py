@@ -43,12 +43,16 @@ KERNELS = (
 
 
 class Growing:
-    """A network that grows by one drawn step after the other. `sums`: weighted layers since the last quantiser."""
+    """A network that grows by one drawn step after the other. `sums`: weighted layers since the last quantiser.
+
+    What comes first in a list is drawn most often. `grouped`: kinds of the convolutions with more than one group.
+    """
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
-        self.axes = draw(st.integers(0, 2))
-        shape = (*(draw(st.integers(4, 7)) for _ in range(self.axes)), draw(st.integers(1, 4)))
+        self.axes = draw(st.sampled_from([2, 1, 0]))
+        shape = (*(draw(st.integers(4, 7)) for _ in range(self.axes)), draw(st.sampled_from([4, 3, 6, 2, 1])))
+        self.grouped: list[str] = []
         self.start = layers.Input(shape, name="x")
         self.value = self.quantiser(self.start)
         self.sums = 0
@@ -64,11 +68,12 @@ class Growing:
     def product(self, value: Any, channels: int, *, keep: bool = False) -> Any:
         """A layer with weights. keep: whether the sizes must stay."""
         kernel = self.draw(st.sampled_from(KERNELS))
-        kinds = ["Dense"] + [
-            ["Dense"],
+        kinds = [
+            [],
             ["Conv1D"],
-            ["Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose"],
+            ["Conv2D", "Conv2DBatchnorm", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose"],
         ][self.axes]
+        kinds = [*kinds, "Dense"]
         kind = self.draw(st.sampled_from(kinds))
         use_bias = self.draw(st.booleans())
         if kind == "Dense" or (keep and kind == "Conv2DTranspose"):
@@ -87,8 +92,16 @@ class Growing:
             return weighted(kind, window, kernel=kernel, padding=padding, strides=(stride, stride), use_bias=use_bias)(
                 value
             )
+        more = {}
+        if kind in ("Conv1D", "Conv2D", "Conv2DBatchnorm"):
+            inputs = value.shape[-1]
+            groups = self.draw(st.sampled_from([g for g in range(inputs, 0, -1) if inputs % g == 0]))
+            if keep and channels % groups:
+                groups = 1
+            more["groups"], channels = groups, -(-channels // groups) * groups
+            self.grouped += [kind] * (groups > 1)
         return weighted(
-            kind, channels, window, kernel=kernel, padding=padding, strides=stride, dilation_rate=dilation, use_bias=use_bias
+            kind, channels, window, kernel=kernel, padding=padding, strides=stride, dilation_rate=dilation, use_bias=use_bias, **more
         )(value)  # fmt: skip
 
     def step(self) -> None:
@@ -151,21 +164,29 @@ class Growing:
         return keras.Model(self.start, self.value, name="random")
 
 
-def check(data: st.DataObject) -> None:
+def check(data: st.DataObject) -> list[str]:
+    """Compare one network; the kinds of its layers with groups."""
     growing = Growing(data.draw)
     for _ in range(data.draw(st.integers(2, 7))):
         growing.step()
     model = randomised(growing.finished(), seed=data.draw(st.integers(0, 1000)))
     assert_same(model, half_steps((12, *model.input_shape[1:]), 0.25, 2.5), varies=False)
+    return growing.grouped
 
 
 _SETTINGS: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
 
 
-@settings(max_examples=12, derandomize=True, **_SETTINGS)
-@given(st.data())
-def test_random_networks(data: st.DataObject) -> None:
-    check(data)
+def test_random_networks() -> None:
+    grouped: list[str] = []
+
+    @settings(max_examples=12, derandomize=True, **_SETTINGS)
+    @given(st.data())
+    def networks(data: st.DataObject) -> None:
+        grouped.extend(check(data))
+
+    networks()
+    assert grouped, "no network of the draw has a convolution with groups"
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -497,3 +498,12 @@ def test_damaged_files_are_read_or_refused(rounds: int, tmp_path: Path, random: 
                 read += 1
     assert 0 < read < 2 * rounds
     assert [text for text in texts if not text.startswith(str(file))] == []
+
+
+def test_a_file_of_several_gigabytes(tmp_path: Path) -> None:
+    """A sparse file; its size is looked at before it is read."""
+    file = base().dense(3, 0.5).save(tmp_path)
+    os.truncate(file, 2 << 30)
+    with pytest.raises(InputError) as caught:
+        load_model(file)
+    assert str(caught.value) == f"{file}: 2147483648 bytes, more than the 2147483647 allowed for an ONNX file"

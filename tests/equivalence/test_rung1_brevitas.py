@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,8 @@ from toolchain.data_folders import MODELS
 from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends import load_model, load_vectors
 from toolchain.ir import AddBias, Input, OutOfRange, Requantise, Threshold, interpret, quantise_input
+from toolchain.pipeline import build_hardware
+from toolchain.pipeline.inspection import inspect_model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from onnx_files import Net, assert_equal, check, helper, kinds, onnx
@@ -209,8 +212,8 @@ def test_an_input_that_the_model_does_not_quantise(tmp_path: Path) -> None:
         load_model(file)
     assert str(caught.value) == (
         f"{file}: node 'dense1' (MatMul) works on inputs that the model has not quantised: give the type that the inputs have in "
-        "hardware with input_type (--input-type on the command line), for example 'fixed<16,6>', 'uint8' or 'uint8*1/255', or "
-        "samples to choose it from with input_samples (--input-samples FILE.npz), or let the model begin with a quantiser "
+        "hardware with input_type (--input-type on the command line; x=TYPE where there are several inputs), for example "
+        "'fixed<16,6>', 'uint8' or 'uint8*1/255', or samples to choose it from with input_samples (--input-samples FILE.npz), or let the model begin with a quantiser "
         "(QActivation, QuantIdentity)"
     )
     check(net, tmp_path, 0.25, input_type="fixed<8,4>")
@@ -336,3 +339,33 @@ def test_a_module_with_nan_is_refused() -> None:
     with pytest.raises(UnsupportedModel) as caught:
         load_model(module, input_shape=(64,))
     assert str(caught.value) == "module Digits: tensor 'dense_2.bias' holds NaN or infinity; all must be finite"
+
+
+def test_an_approximation_is_told_with_its_error_over_all_accumulator_values(tmp_path: Path) -> None:
+    """A third has no multiplier that hits every tie: the graph says so, and inspect and the report of a build with it.
+
+    What it states is what a run over every integer finds, against fractions. On the other inputs the framework is equal.
+    """
+    net = Net(2).quant(1.0, 16).node("Add", [1.5, 0.25]).quant(3.0, 15)
+    file = net.save(tmp_path)
+    model = load_model(file)
+    assert kinds(model) == ["input", "scale", "add_bias", "requantise"]
+    x = np.arange(-(1 << 15), 1 << 15)
+    output = model.graph.outputs[0]
+    integers = interpret(model.graph, np.stack([x, x], axis=1))[output.tensor]
+    exact = [[round((Fraction(int(v)) + offset) / 3) for offset in (Fraction(3, 2), Fraction(1, 4))] for v in x]
+    errors = np.abs(integers - np.array(exact))
+    assert errors.max() == 1
+    told = (
+        "'n2' (Quant): a 48-bit multiplier and shift in place of the exact scale; the result differs by one step for "
+        f"{int((errors > 0).sum())} of the 131072 accumulator values that can occur"
+    )
+    assert int((errors > 0).sum()) > 1000
+    assert model.graph.metadata["approximations"] == told
+    assert inspect_model(model).to_json()["metadata"]["approximations"] == told
+    # Ties lie at the multiples of three.
+    between = x[(x % 3 != 0) & (errors == 0).all(axis=1)][:2000]
+    np.savez(tmp_path / "v.npz", x=np.stack([between, between], axis=1).astype(np.float32))
+    built = build_hardware(file, out=tmp_path / "b", until="graph", vectors=tmp_path / "v.npz")
+    assert f"Not exact: {told}." in built.report["notes"]
+    assert told in (tmp_path / "b" / "report.html").read_text().replace("&#39;", "'")

@@ -200,7 +200,7 @@ def test_input_type_for_a_model_that_does_not_quantise_its_input() -> None:
         load_model(model)
     assert str(caught.value).startswith(
         "layer 'fc' (QDense) works on inputs that the model has not quantised: give the type that the inputs have in hardware with "
-        "input_type (--input-type on the command line), for example 'fixed<16,6>', 'uint8' or 'uint8*1/255', "
+        "input_type (--input-type on the command line; x=TYPE where there are several inputs), for example 'fixed<16,6>', 'uint8' or 'uint8*1/255', "
         "or samples to choose it from with input_samples (--input-samples FILE.npz), "
     )
     loaded = load_model(model, input_type="fixed<10,3>")

@@ -11,7 +11,8 @@ import pytest
 from toolchain.cli import main
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends import load_model, read_model_folder
-from toolchain.frontends.input_samples import choose_input_type, effect_of, resolve_input_type
+from toolchain.frontends.input_samples import choose_input_type, effect_of
+from toolchain.frontends.input_types import InputTypes, input_types
 from toolchain.frontends.real_input import InputType
 from toolchain.ir import IntegerType, OutOfRange, interpret, quantise_input, real_values
 
@@ -142,7 +143,7 @@ def test_what_a_type_does_to_samples_is_told() -> None:
 )
 def test_samples_that_are_refused(given: tuple[str | None, np.ndarray | None, int | None], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        resolve_input_type(*given)
+        input_types(*given)
     assert str(caught.value) == message
 
 
@@ -215,9 +216,9 @@ def test_samples_choose_the_type_of_a_model(tmp_path: Path) -> None:
     file = pixel_model(tmp_path / "m.onnx")
     np.savez(tmp_path / "samples.npz", x=np.array([[0.5, 1.25, -3.0]]))
     model = load_model(file, input_samples=tmp_path / "samples.npz", input_bits=8)
-    assert str(model.sampled_input) == "input type 'fixed<5,3>' chosen from 1 sample: it holds every value exactly"
+    assert model.input_remarks == ["input type 'fixed<5,3>' chosen from 1 sample: it holds every value exactly"]
     named = load_model(file, input_type="fixed<5,3>")
-    assert named.sampled_input is None
+    assert not named.sampled_inputs
     assert named.graph.digest == model.graph.digest
 
 
@@ -230,7 +231,7 @@ def test_samples_of_another_shape_are_refused(tmp_path: Path) -> None:
             "input_samples (--input-samples) are of shape (7,) each; input 'x' takes (3,): give samples of this model's inputs"
         )
     # Single values, of no shape of their own, choose a type as well.
-    assert load_model(file, input_samples=np.array([0.5, 1.0])).sampled_input is not None
+    assert load_model(file, input_samples=np.array([0.5, 1.0])).sampled_inputs
 
 
 def test_the_type_in_model_toml(tmp_path: Path) -> None:
@@ -271,7 +272,10 @@ def test_every_command_takes_the_input_options(tmp_path: Path, capsys: pytest.Ca
     evaluation = ("evaluate", file, "--vectors", samples, "--out", tmp_path / "y.npz")
     status, err = run(*evaluation)
     assert status == 2
-    assert "give the type that the inputs have in hardware with input_type (--input-type on the command line)" in err
+    assert (
+        "give the type that the inputs have in hardware with input_type (--input-type on the command line; x=TYPE"
+        in err
+    )
     assert "(--input-samples FILE.npz)" in err
     status, out = run(*evaluation, *options)
     assert (status, out.splitlines()[1:]) == (0, [f"i{told}"])
@@ -284,3 +288,219 @@ def test_every_command_takes_the_input_options(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(out)["graph"][0]["type"] == "fixed<5,3>"
     assert run("inspect", file, "--input-bits", 8)[0] == 2
     assert run("inspect", file, "--input-samples", tmp_path / "absent.npz")[0] == 2
+
+
+# ---- several inputs --------------------------------------------------------------------------------------------------
+def two_inputs(path: Path) -> Path:
+    """`left * 0.5 + right`, a rectifier of both; `left` is quantised by the model to steps of 1/4, `right` is not."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import numpy_helper
+
+    constants = {"quarter": np.float32(0.25), "zero": np.float32(0), "bits": np.float32(4), "half": np.float32(0.5)}
+    make = onnx.helper.make_node
+    nodes = [
+        make("Quant", ["left", "quarter", "zero", "bits"], ["l"], "left_quant", domain="qonnx.custom_op.general", signed=1, narrow=0,
+             rounding_mode="ROUND"),
+        make("Mul", ["l", "half"], ["halved"], "halve"),
+        make("Add", ["halved", "right"], ["sum"], "add"),
+        make("Relu", ["sum"], ["y"], "relu"),
+    ]  # fmt: skip
+    real = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes,
+        "pair",
+        [onnx.helper.make_tensor_value_info(name, real, ["batch", 3]) for name in ("left", "right")],
+        [onnx.helper.make_tensor_value_info("y", real, ["batch", 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("qonnx.custom_op.general", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), path)
+    return path
+
+
+LEFT = np.array([[0.5, -1.0, 9.0], [0.1, 0.3, -0.25]])
+RIGHT = np.array([[0.25, 0.5, 1.0], [-1.0, 0.0, 1.5]])
+#: Steps of 1/4 by the rule for ties to even, saturated at 1.75, halved, plus the other, rectified.
+EXPECTED = np.array([[0.5, 0.0, 1.875], [0.0, 0.125, 1.375]])
+
+
+def element_texts(file: Path, **options: object) -> dict[str, str]:
+    model = load_model(file, **options)  # type: ignore[arg-type]
+    return {node.name: str(model.graph.types[node.name].element) for node in model.graph.inputs}
+
+
+def test_types_of_several_inputs(tmp_path: Path) -> None:
+    file = two_inputs(tmp_path / "two.onnx")
+    with pytest.raises(UsageError, match="right=TYPE where there are several inputs"):
+        load_model(file)
+    # Without a name: of the input that the model does not quantise; with one: of that input.
+    assert element_texts(file, input_type="fixed<6,3>") == {"left": "fixed<4,2>", "right": "fixed<6,3>"}
+    assert element_texts(file, input_type=["right=fixed<6,3>"]) == {"left": "fixed<4,2>", "right": "fixed<6,3>"}
+    assert element_texts(file, input_type=["left=fixed<7,4>", "fixed<6,3>"]) == {
+        "left": "fixed<7,4>",
+        "right": "fixed<6,3>",
+    }
+    # One input: the model's own quantiser is a step of the graph.
+    assert element_texts(pixel_model(tmp_path / "one.onnx"), input_type="x=uint8") == {"x": "ufixed<8,8>"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["uint8", "int8"], "input type 'int8': is the second one without an input's name; give one"),
+        (["left=uint8", "left=int8"], "input type 'left=int8': is the second one for input 'left'; give one"),
+        ("=uint8", "input type '=uint8': the name of an input is missing before '='; write NAME=TYPE, or TYPE alone"),
+        (
+            "rihgt=uint8",
+            "{file}: has no input 'rihgt', for which an input type is named; its inputs: 'left', 'right'",
+        ),
+    ],
+)
+def test_named_types_that_are_refused(tmp_path: Path, given: str | list[str], message: str) -> None:
+    file = two_inputs(tmp_path / "two.onnx")
+    with pytest.raises(UsageError) as caught:
+        load_model(file, input_type=given)
+    assert str(caught.value) == message.format(file=file)
+
+
+def test_samples_of_several_inputs(tmp_path: Path) -> None:
+    file = two_inputs(tmp_path / "two.onnx")
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, x_left=LEFT, x_right=RIGHT, y_true=np.array([0, 1]))
+    model = load_model(file, input_samples=samples, input_bits=8)
+    assert model.input_remarks == [
+        "input 'right': input type 'fixed<4,2>' chosen from 2 samples: it holds every value exactly"
+    ]
+    assert element_texts(file, input_samples=samples) == {"left": "fixed<4,2>", "right": "fixed<4,2>"}
+    # By their own names, and beside a type that is named.
+    np.savez(samples, right=RIGHT)
+    told = load_model(file, input_type="right=fixed<3,1>", input_samples=samples).input_remarks
+    assert told == [
+        "input 'right': input type 'fixed<3,1>' on 2 samples: 2 of 6 values (33.3 %) beyond its range, which is refused, largest "
+        "error 0.75 (0 by rounding alone), step 0.25"
+    ]
+    with pytest.raises(UsageError) as caught:
+        load_model(file, input_type="right=fixed<3,1>", input_samples=samples, input_bits=8)
+    assert str(caught.value) == (
+        f"{file}: input_bits (--input-bits 8) chooses a type, and one is named already for every input that has samples"
+    )
+    # Of one array all inputs that need it take their type.
+    assert element_texts(file, input_samples=np.array([[0.5]])) == {"left": "fixed<4,2>", "right": "ufixed<1,0>"}
+    np.savez(samples, x_rihgt=RIGHT)
+    with pytest.raises(UsageError) as caught:
+        load_model(file, input_samples=samples)
+    assert str(caught.value) == (
+        f"{file}: input_samples (--input-samples) hold ['x_rihgt'], none of which is of an input; the model's inputs: 'left', "
+        "'right'. Name each array as its input, or x_NAME, or for a single input x"
+    )
+    np.savez(samples, right=np.zeros((2, 4)))
+    with pytest.raises(InputError) as refused:
+        load_model(file, input_samples=samples)
+    assert str(refused.value) == (
+        "input_samples (--input-samples) are of shape (4,) each; input 'right' takes (3,): give samples of this model's inputs"
+    )
+
+
+def test_a_type_for_an_input_of_integers(tmp_path: Path) -> None:
+    """What the file declares to be integers keeps its type; the type without a name is for the other input."""
+    onnx = pytest.importorskip("onnx")
+    path = two_inputs(tmp_path / "two.onnx")
+    model = onnx.load(path)
+    model.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["right"], ["cast"], "cast", to=onnx.TensorProto.FLOAT))
+    model.graph.node[3].input[1] = "cast"
+    onnx.save(model, path)
+    assert element_texts(path) == {"left": "fixed<4,2>", "right": "fixed<8,8>"}
+    assert element_texts(path, input_type="fixed<9,4>") == {"left": "fixed<9,4>", "right": "fixed<8,8>"}
+    with pytest.raises(UsageError) as caught:
+        load_model(path, input_type=["right=uint8"])
+    assert str(caught.value) == f"{path}: input 'right' holds integers already; leave its input type out"
+
+
+def test_types_that_decide_a_stage_are_told_apart() -> None:
+    given: list[InputTypes] = [
+        InputTypes.of(None), InputTypes.of("uint8"), InputTypes.of("a=uint8"), InputTypes.of("b=uint8"),
+        input_types(None, np.ones((1, 1))), input_types("uint8", np.ones((1, 1))),
+        InputTypes(samples={"a": np.ones(3)}), InputTypes(samples={"a": np.ones((3, 1))}), InputTypes(samples={"b": np.ones(3)}),
+        InputTypes(samples={"a": np.ones(3)}, bits=5),
+    ]  # fmt: skip
+    assert len({tuple(types.identity) for types in given}) == len(given)
+
+
+def run_evaluate(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -> tuple[int, str]:
+    """(status, what was told) of evaluate on folder/two.onnx and folder/v.npz into folder/y.npz."""
+    arguments = ["evaluate", folder / "two.onnx", "--vectors", folder / "v.npz", "--out", folder / "y.npz", *options]
+    status = 0
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.err if status else captured.out
+
+
+def test_evaluate_several_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two_inputs(tmp_path / "two.onnx")
+    typed = ("--input-type", "right=fixed<4,2>")
+    for names in (("x_left", "x_right"), ("left", "right"), ("left", "x_right")):
+        np.savez(
+            tmp_path / "v.npz",
+            **{names[0]: LEFT.astype(np.float32), names[1]: RIGHT, "y_true": np.array([2, 2])},  # type: ignore[arg-type]
+        )
+        status, out = run_evaluate(capsys, tmp_path, *typed)
+        assert (status, out.splitlines()[1:]) == (
+            0,
+            ["1 input values were saturated by the model's own input quantiser", "accuracy 100.00 %"],
+        )
+        with np.load(tmp_path / "y.npz") as y:
+            assert np.array_equal(y["y"], EXPECTED)
+            assert y["y_class"].tolist() == [2, 2]
+    # The same option again for the other input, whose own quantiser is a step of the graph then.
+    assert run_evaluate(capsys, tmp_path, *typed, "--input-type", "left=fixed<16,8> saturate")[0] == 0
+    with np.load(tmp_path / "y.npz") as y:
+        assert np.array_equal(y["y"], EXPECTED)
+    status, out = run_evaluate(capsys, tmp_path, "--input-samples", str(tmp_path / "v.npz"))
+    assert "input 'right': input type 'fixed<4,2>' chosen from 2 samples: it holds every value exactly" in out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"x_left": LEFT},
+            "holds no array for input 'right' (found ['x_left']); the model's inputs: 'right', 'left'. Save the samples of this one as "
+            "'x_right'",
+        ),
+        (
+            {"x": LEFT},
+            "holds no array for input 'right' (found ['x']); the model's inputs: 'right', 'left'. Save the samples of this one as "
+            "'x_right'",
+        ),
+        (
+            {"left": LEFT, "right": RIGHT, "x_rihgt": RIGHT},
+            "array 'x_rihgt' is of an input that the model does not have; its inputs: 'right', 'left'. Rename the array, or leave it out",
+        ),
+        ({"left": LEFT, "right": RIGHT[:1]}, "'right' has 1 samples and 'left' has 2; they must agree"),
+        (
+            {"left": LEFT, "right": RIGHT[0]},
+            "'right' must have shape (samples, ...) with at least one sample, found (3,)",
+        ),
+        (
+            {"left": LEFT, "x_right": np.full((2, 3), np.inf)},
+            "'x_right' holds inf in sample 0 at index [0]; all must be finite",
+        ),
+        (
+            {"left": LEFT, "right": RIGHT, "y_true": np.array([1])},
+            "'right' has 2 samples and 'y_true' has 1; they must agree",
+        ),
+    ],
+)
+def test_vectors_of_several_inputs_that_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray], message: str
+) -> None:
+    two_inputs(tmp_path / "two.onnx")
+    np.savez(tmp_path / "v.npz", **arrays)  # type: ignore[arg-type]
+    status, told = run_evaluate(capsys, tmp_path, "--input-type", "fixed<4,2>")
+    assert status == 2
+    assert told.splitlines()[-1] == f"bitwright: {tmp_path / 'v.npz'}: {message}"
+    assert not (tmp_path / "y.npz").exists()

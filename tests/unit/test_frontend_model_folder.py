@@ -231,3 +231,15 @@ def test_a_graph_that_an_exporter_named_is_called_after_its_folder() -> None:
     pytest.importorskip("qonnx")
     assert load_model("digits_brevitas").graph.name == "digits_brevitas"
     assert load_model(MODELS / "digits_brevitas" / "model.onnx").graph.name == "digits_brevitas"
+
+
+def test_files_of_torch_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "net.pt"
+    file.write_bytes(b"PK")
+    with pytest.raises(UsageError) as caught:
+        load_model(file)
+    assert str(caught.value) == (
+        f"{file}: a PyTorch file holds weights, or code that would run when it is opened, and no graph. Of a Brevitas module give the "
+        "export (brevitas.export.export_qonnx), or the module itself in Python: toolchain.load_model(module, input_shape=(...), "
+        "weights='net.pt'). A plain float module is quantised first (bitwright quantise, toolchain.quantise)"
+    )

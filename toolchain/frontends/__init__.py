@@ -13,8 +13,10 @@ import numpy as np
 
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends.exact.ties import Ties
-from toolchain.frontends.input_samples import SampledType, resolve_input_type
+from toolchain.frontends.input_samples import SampledType
+from toolchain.frontends.input_types import InputTypes, input_types
 from toolchain.frontends.model_folder import (
+    TORCH_SUFFIXES,
     ModelFolder,
     Vectors,
     bundled_models,
@@ -28,6 +30,7 @@ from toolchain.ir import Graph, Input, host_order, load_graph
 from toolchain.ir.serialise import SUFFIX as GRAPH_SUFFIX
 
 if TYPE_CHECKING:
+    from toolchain.frontends.imported import ImportedModel
     from toolchain.frontends.post_training import Calibration, QuantisedModel
 
 __all__ = [
@@ -54,7 +57,7 @@ class LoadedModel:
     folder: what model.toml says, or None without one.
     quantises_input: whether the model rounds its real inputs itself. If not, framework and graph agree on inputs that lie
         on the steps of the declared input type only.
-    sampled_input: the input's type and what it does to the samples that were given for it, or None.
+    sampled_inputs: by input, its type and what that does to the samples that were given for it; {} without samples.
     quantisation: what post-training quantisation did and what it cost, as in model.toml; {} for other models.
     ties: where the steps of the graph's quantising nodes begin exactly, where the frontend knows.
     """
@@ -66,15 +69,23 @@ class LoadedModel:
     run: Callable[[Any], Any] | None
     folder: ModelFolder | None = None
     quantises_input: bool = True
-    sampled_input: SampledType | None = None
+    sampled_inputs: Mapping[str, SampledType] = field(default_factory=dict)
     quantisation: Mapping[str, Any] = field(default_factory=dict)
     ties: Mapping[str, Ties] = field(default_factory=dict)
+
+    @property
+    def input_remarks(self) -> list[str]:
+        """What is known of the inputs' types from samples, a line for each input."""
+        several = len(self.graph.inputs) > 1
+        return [
+            f"input {name!r}: {sampled}" if several else str(sampled) for name, sampled in self.sampled_inputs.items()
+        ]
 
 
 def load_model(
     source: Any,
     *,
-    input_type: str | None = None,
+    input_type: InputTypes | str | Sequence[str] | None = None,
     input_samples: Any = None,
     input_bits: int | None = None,
     input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
@@ -89,9 +100,10 @@ def load_model(
         module of Brevitas layers).
     input_type: the inputs' type in hardware, for a model that does not quantise its own inputs: 'fixed<16,6>', 'uint8',
         'uint8*1/255' (whole numbers and the real value of one), each with ' saturate' after it where values beyond the type
-        become its ends instead of being refused. Where it is left out, [input] type in model.toml counts.
-    input_samples: instead, inputs to choose the type from: an .npz file with an array `x`, or the array; beside a named
-        type they say what that does to them. input_bits: the widest type that may be chosen (16 where left out); see
+        become its ends instead of being refused. Where it is left out, [input] type in model.toml counts. For several inputs
+        a list of 'NAME=TYPE'; a type without a name then counts for all others that the model does not quantise itself.
+    input_samples: instead, inputs to choose the type from: an .npz file with an array `x`, or one for each input by its name or
+        x_NAME; or the array; beside a named type they say what that does to them. input_bits: the widest type that may be chosen (16 where left out); see
         `toolchain.frontends.input_samples.choose_input_type` for the rule.
     input_shape: for a torch module, which does not know it: the shape of one sample, or a list of one for each of its inputs.
     weights: a checkpoint of tensors to load into a framework's object, or a Keras file of weights for the model in another
@@ -113,11 +125,9 @@ def load_model(
             progress=lambda step, share: None if share else report(step),
         )
         return loaded_from(quantised)
-    input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
+    types = input_types(input_type, input_samples, input_bits)
     if not isinstance(source, (str, os.PathLike)):
-        loaded = _load_object(source, input_type, input_shape, weights, report)
-        _check_samples(sampled, loaded.graph)
-        return replace(loaded, sampled_input=sampled)
+        return _load_object(source, types, input_shape, weights, report)
     if input_shape is not None:
         raise UsageError(f"input_shape belongs to a framework's object; {source} is a file, which holds its own")
     file, folder = locate(source)
@@ -128,11 +138,11 @@ def load_model(
         )
     files = model_files(source, weights)
     real_range = declared_range(folder)
-    if input_type is None and folder is not None:
-        input_type = folder.input_type or None
+    if folder is not None and folder.input_type and types.every is None and not types.samples:
+        types = replace(types, every=InputTypes.of(folder.input_type).every)
     suffix = file.suffix.lower()
     if suffix == GRAPH_SUFFIX:
-        if input_type is not None:
+        if types:
             raise UsageError(f"{file}: a graph file already says its input type; leave input_type out")
         graph = load_graph(file)
         return LoadedModel(folder.name if folder else graph.name, graph, "", files, None, folder)
@@ -140,27 +150,33 @@ def load_model(
         report("starting TensorFlow and QKeras")
         from toolchain.frontends import qkeras
 
-        imported = qkeras.import_file(file, input_type=input_type, input_range=real_range, weights=weights)
+        imported = qkeras.import_file(file, input_type=types, input_range=real_range, weights=weights)
     elif suffix in QONNX_SUFFIXES:
         report("reading QONNX")
         from toolchain.frontends import qonnx
 
-        imported = qonnx.import_file(file, input_type=input_type, input_range=real_range)
+        imported = qonnx.import_file(file, input_type=types, input_range=real_range)
+    elif suffix in TORCH_SUFFIXES:
+        raise UsageError(
+            f"{file}: a PyTorch file holds weights, or code that would run when it is opened, and no graph. Of a Brevitas module give "
+            "the export (brevitas.export.export_qonnx), or the module itself in Python: toolchain.load_model(module, "
+            f"input_shape=(...), weights={file.name!r}). A plain float module is quantised first (bitwright quantise, "
+            "toolchain.quantise)"
+        )
     else:
         known = ", ".join((*KERAS_SUFFIXES, *QONNX_SUFFIXES, GRAPH_SUFFIX))
         raise InputError(
             f"{file}: not a model file; allowed are {known}, a SavedModel folder or a folder with model.toml"
         )
     _check_class_names(folder, imported.graph)
-    _check_samples(sampled, imported.graph)
     name = folder.name if folder else file.stem
     graph = imported.graph
     if graph.name in _EXPORTERS_NAMES:
         graph = replace(graph, name=name)
     done = folder.quantisation if folder else {}
     return LoadedModel(
-        name, graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled, done,
-        imported.ties,
+        name, graph, imported.framework, files, imported.run, folder, imported.quantises_input,
+        _checked_samples(imported), done, imported.ties,
     )  # fmt: skip
 
 
@@ -177,18 +193,25 @@ def loaded_from(quantised: QuantisedModel) -> LoadedModel:
     )  # fmt: skip
 
 
-def _check_samples(sampled: SampledType | None, graph: Graph) -> None:
-    """Samples of another shape are those of another model, and would choose a type that does not suit this one."""
-    if sampled is None or not sampled.shape or len(graph.inputs) != 1:
-        return
-    (node,) = graph.inputs
-    assert isinstance(node.operation, Input)
-    shape = host_order(node.operation, np.empty((1, *node.operation.shape), np.int8)).shape[1:]
-    if sampled.shape != shape:
-        raise InputError(
-            f"input_samples (--input-samples) are of shape {sampled.shape} each; input {node.name!r} takes {shape}: give samples of "
-            "this model's inputs"
-        )
+def _checked_samples(imported: ImportedModel) -> dict[str, SampledType]:
+    """The inputs' types as samples know them. Raises InputError for samples of another shape than the input.
+
+    Those are samples of another model, and would choose a type that does not suit this one.
+    """
+    found = {}
+    for node in imported.graph.inputs:
+        given = imported.input_types.get(node.name)
+        if given is None or given.sampled is None:
+            continue
+        assert isinstance(node.operation, Input)
+        shape = host_order(node.operation, np.empty((1, *node.operation.shape), np.int8)).shape[1:]
+        if given.sampled.shape and given.sampled.shape != shape:
+            raise InputError(
+                f"input_samples (--input-samples) are of shape {given.sampled.shape} each; input {node.name!r} takes {shape}: give "
+                "samples of this model's inputs"
+            )
+        found[node.name] = given.sampled
+    return found
 
 
 def _check_class_names(folder: ModelFolder | None, graph: Graph) -> None:
@@ -203,7 +226,7 @@ def _check_class_names(folder: ModelFolder | None, graph: Graph) -> None:
 
 def _load_object(
     source: Any,
-    input_type: str | None,
+    types: InputTypes,
     input_shape: Sequence[int] | Sequence[Sequence[int]] | None,
     weights: Path | None,
     report: Progress,
@@ -217,13 +240,13 @@ def _load_object(
 
         if weights is not None:
             load_weights(source, weights)
-        imported = import_module(source, input_shape, input_type=input_type)
+        imported = import_module(source, input_shape, input_type=types)
     elif origins & {"tf_keras", "keras"}:
         from toolchain.frontends import qkeras
 
         if weights is not None:
             qkeras.load_weights(source, weights)
-        imported = qkeras.import_model(source, input_type=input_type)
+        imported = qkeras.import_model(source, input_type=types)
     else:
         raise UsageError(
             f"cannot read a model from an object of class {type(source).__name__!r}; "
@@ -239,5 +262,6 @@ def _load_object(
         imported.run,
         None,
         imported.quantises_input,
+        _checked_samples(imported),
         ties=imported.ties,
     )

@@ -8,7 +8,9 @@ import importlib.metadata
 import io
 import logging
 import tempfile
+import traceback
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +24,12 @@ from toolchain.frontends.brevitas_quantisers import refuse_quantisers, restore_b
 from toolchain.frontends.brevitas_recurrent import can_be_exported, recurrent_layers, taken_directly
 from toolchain.frontends.brevitas_run import forward_of
 from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.input_types import InputTypes
 from toolchain.frontends.qonnx import import_proto
 from toolchain.frontends.qonnx_file import load_onnx
+
+#: A checkpoint's tensors, as they expand.
+MAXIMUM_CHECKPOINT_BYTES = 4 << 30
 
 #: The shape of one sample; for a module with several inputs one for each, in the order of its arguments.
 InputShape = Sequence[int] | Sequence[Sequence[int]]
@@ -33,7 +39,7 @@ def import_module(
     module: Any,
     input_shape: InputShape | None,
     *,
-    input_type: str | None = None,
+    input_type: InputTypes | str | Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
 ) -> ImportedModel:
     """Convert a torch module of Brevitas layers.
@@ -113,10 +119,7 @@ def export_module(module: Any, input_shape: InputShape, path: Path) -> None:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        reason = str(cause).strip().partition("\n")[0]
-        raise UnsupportedModel(
-            f"{where}: Brevitas cannot export it to QONNX ({type(cause).__name__}: {reason})"
-        ) from None
+        raise UnsupportedModel(f"{where}: {_why_not_exported(module, cause)}") from None
     else:
         proto = onnx.load_model(path)
         restore_bits(proto, module, where)
@@ -125,6 +128,26 @@ def export_module(module: Any, input_shape: InputShape, path: Path) -> None:
         module.train(was_training)
     _name_nodes(proto)
     onnx.save_model(proto, path)
+
+
+#: Layers with which Brevitas itself fails, and what computes the same.
+_INSTEAD = {"QuantCat": "join the tensors with torch.cat and put a QuantIdentity behind it"}
+
+
+def _why_not_exported(module: Any, error: BaseException) -> str:
+    """What to say of an export that failed: the layer, where the error came from the code of one of Brevitas's."""
+    first_line = str(error).strip().partition("\n")[0]
+    reason = f"{type(error).__name__}: {first_line}"
+    names = {id(part): name for name, part in module.named_modules()}
+    within = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [part for part in within if id(part) in names and type(part).__module__.startswith("brevitas.nn")]
+    if not own:
+        return f"{version()} cannot export it to QONNX ({reason})"
+    kind = type(own[-1]).__name__
+    label = f"layer {names[id(own[-1])]!r} ({kind}): {version()}"
+    if kind in _INSTEAD:
+        return f"{label}, which is installed, fails on this layer itself ({reason}); {_INSTEAD[kind]}"
+    return f"{label} cannot export it to QONNX ({reason})"
 
 
 #: The parts of a Brevitas layer that quantise something; what follows them in a module's path is Brevitas's own.
@@ -190,13 +213,22 @@ def version() -> str:
 
 
 def load_weights(module: Any, path: Path) -> None:
-    """Load a state_dict that holds tensors only (torch.load with weights_only: nothing in the file can run)."""
+    """Load a state_dict that holds tensors only (torch.load with weights_only: nothing in the file can run).
+
+    Raises InputError for a file that is missing, larger than MAXIMUM_CHECKPOINT_BYTES or no such checkpoint, and for weights
+    that do not fit.
+    """
     import torch
 
     try:
+        size = _expanded_bytes(path)
+        if size > MAXIMUM_CHECKPOINT_BYTES:
+            raise InputError(f"{path}: {size} bytes, more than the {MAXIMUM_CHECKPOINT_BYTES} allowed for a checkpoint")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except InputError:
+        raise
     except Exception as error:  # torch raises many kinds for a file that is damaged or holds objects
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: not a checkpoint of tensors only ({type(error).__name__}: {reason})") from None
@@ -205,6 +237,15 @@ def load_weights(module: Any, path: Path) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: does not fit module {type(module).__name__}: {reason}") from None
+
+
+def _expanded_bytes(path: Path) -> int:
+    """The size of a file, or what an archive, such as torch writes, expands to."""
+    size = Path(path).stat().st_size
+    if size <= MAXIMUM_CHECKPOINT_BYTES and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = max(size, sum(member.file_size for member in archive.infolist()))
+    return size
 
 
 def _require_finite(module: Any) -> None:

@@ -16,7 +16,17 @@ def _listed(names: list[str]) -> str:
 def keras_layers() -> str:
     from toolchain.frontends.qkeras_layers.registry import layers
 
-    return _listed(sorted(layers()))
+    # Inputs have no reader: the walk through the model begins with them.
+    return _listed(sorted([*layers(), "Input", "InputLayer"]))
+
+
+def keras_quantisers() -> str:
+    from toolchain.frontends.qkeras_layers.functions import FUNCTIONS
+    from toolchain.frontends.qkeras_quantisers import QUANTISERS
+
+    # A bernoulli quantiser is read in order to be refused with its reason.
+    quantisers = _listed([name for name in QUANTISERS if name != "bernoulli"])
+    return f"{quantisers}; as an activation also {_listed(sorted(FUNCTIONS))}"
 
 
 def onnx_operations() -> str:
@@ -27,7 +37,7 @@ def onnx_operations() -> str:
 
 def fill(text: str) -> str:
     """`text` with its lists made anew."""
-    return fill_parts(text, {"keras": keras_layers, "onnx": onnx_operations})
+    return fill_parts(text, {"keras": keras_layers, "quantisers": keras_quantisers, "onnx": onnx_operations})
 
 
 if __name__ == "__main__":

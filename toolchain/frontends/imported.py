@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolchain.frontends.exact.ties import Ties
+from toolchain.frontends.input_types import GivenType
 from toolchain.ir import Graph
 
 
@@ -19,6 +20,7 @@ class ImportedModel:
     array for each output's name.
     framework: name and version. quantises_input: whether the model itself rounds its real inputs, so that any real input
     may be compared; else only inputs on the steps of the declared input type mean the same to both.
+    input_types: the types that inputs were given from outside, by the inputs' names.
     ties: for nodes of the graph that quantise, where their steps begin exactly (see `verify.framework`).
     """
 
@@ -27,3 +29,4 @@ class ImportedModel:
     run: Callable[[Any], Any]
     quantises_input: bool
     ties: Mapping[str, Ties] = field(default_factory=dict)
+    input_types: Mapping[str, GivenType] = field(default_factory=dict)

@@ -5,13 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from toolchain.errors import UsageError
-from toolchain.frontends.model_folder import load_vectors
 from toolchain.frontends.real_input import InputType
 from toolchain.ir import IntegerType
 from toolchain.ir.types import bits_for
@@ -59,39 +56,14 @@ class SampledType:
         )
 
 
-def resolve_input_type(
-    input_type: str | None, samples: Any = None, bits: int | None = None
-) -> tuple[str | None, SampledType | None]:
-    """The input type as text, and what is known from samples: the type is theirs to choose where none is named.
-
-    samples: an .npz file with an array `x`, or the array, of any number of samples; None. bits: the widest type that may be
-    chosen, `DEFAULT_BITS` where left out. Raises UsageError for bits without samples or beside a type, InputError for samples
-    that cannot be read.
-    """
-    if samples is None:
-        if bits is not None:
-            raise UsageError(
-                "input_bits (--input-bits) belongs to samples to choose the input type from (--input-samples)"
-            )
-        return input_type, None
-    x = samples if isinstance(samples, np.ndarray) else load_vectors(Path(samples)).x
-    _require_numbers(x)
-    if input_type is None:
-        found = choose_input_type(x, DEFAULT_BITS if bits is None else bits)
-    elif bits is not None:
-        raise UsageError(f"input_bits (--input-bits {bits}) chooses a type, and one is named already: {input_type!r}")
-    else:
-        found = effect_of(InputType.parse(input_type), x)
-    return str(found.type), found
-
-
-def _require_numbers(x: np.ndarray) -> None:
+def require_numbers(x: np.ndarray, what: str) -> None:
+    """Raise UsageError unless `x` holds numbers from which a type can be chosen. what: for messages."""
     if x.dtype.kind not in "fiub" or not x.size or not np.isfinite(x).all():
-        raise UsageError(f"input_samples must be one or more finite numbers, found shape {x.shape} of {x.dtype}")
+        raise UsageError(f"{what} must be one or more finite numbers, found shape {x.shape} of {x.dtype}")
     largest = float(np.abs(x.astype(np.float64)).max())
     if largest and not 2.0**-_MAXIMUM_EXPONENT < largest < 2.0**_MAXIMUM_EXPONENT:
         raise UsageError(
-            f"input_samples reach {largest:g}; types are chosen for largest values from 2**-{_MAXIMUM_EXPONENT} to "
+            f"{what} reach {largest:g}; types are chosen for largest values from 2**-{_MAXIMUM_EXPONENT} to "
             f"2**{_MAXIMUM_EXPONENT}: scale the inputs"
         )
 

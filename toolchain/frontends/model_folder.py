@@ -29,6 +29,7 @@ from __future__ import annotations
 import os
 import tomllib
 import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -41,6 +42,8 @@ from toolchain.errors import InputError, UsageError
 from toolchain.frontends.real_input import InputType
 
 MODEL_TOML = "model.toml"
+#: Files of PyTorch, which hold weights, or code that would run when they are opened, and no graph.
+TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
 #: Refuse vector files whose arrays expand to more than this many bytes.
 MAXIMUM_VECTOR_BYTES = 4 << 30
 
@@ -260,11 +263,14 @@ class Vectors:
     y_framework: np.ndarray | None = None
 
 
-def load_vectors(path: str | os.PathLike[str]) -> Vectors:
-    """Read an .npz file with an array `x` and optionally `y_true`. No pickled content is accepted.
+#: Arrays of a vector file that are not inputs.
+_NOT_INPUTS = {"y_true", "y_framework"}
 
-    Raises InputError for a file that is missing, not an .npz file, without `x`, or with arrays that are not finite
-    numbers or differ in length.
+
+def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file by name. No pickled content is accepted.
+
+    Raises InputError for a file that is missing, not an .npz file, or too large.
     """
     path = Path(path)
     try:
@@ -275,41 +281,104 @@ def load_vectors(path: str | os.PathLike[str]) -> Vectors:
                 f"{path}: expands to {size} bytes, more than the {MAXIMUM_VECTOR_BYTES} allowed for vectors"
             )
         with np.load(path, allow_pickle=False) as content:
-            names = list(content)
-            if "x" not in names:
-                raise InputError(
-                    f"{path}: holds no array 'x' (found {names}); save it with numpy.savez(path, x=inputs)"
-                )
-            x = content["x"]
-            y_true = content["y_true"] if "y_true" in names else None
-            y_framework = content["y_framework"] if "y_framework" in names else None
+            return {name: content[name] for name in content}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
         raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
+
+
+def input_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of a vector file's arrays that may be inputs: `x`, `x_NAME`, NAME."""
+    return {name: array for name, array in arrays.items() if name not in _NOT_INPUTS}
+
+
+def array_of_input(name: str, arrays: Iterable[str]) -> str | None:
+    """The array that holds an input's samples: the input's own name, else its name after 'x_'; None where there is neither."""
+    return next((key for key in (name, f"x_{name}") if key in arrays), None)
+
+
+def load_vectors(path: str | os.PathLike[str]) -> Vectors:
+    """Read an .npz file with an array `x` and optionally `y_true`. No pickled content is accepted.
+
+    Raises InputError for a file that is missing, not an .npz file, without `x`, or with arrays that are not finite
+    numbers or differ in length.
+    """
+    arrays = load_arrays(path)
+    if "x" not in arrays:
+        raise InputError(f"{path}: holds no array 'x' (found {list(arrays)}); save it with numpy.savez(path, x=inputs)")
+    _require_samples(path, "x", arrays["x"])
+    _check_labels(path, "x", len(arrays["x"]), arrays)
+    return Vectors(arrays["x"], arrays.get("y_true"), arrays.get("y_framework"))
+
+
+def feeds_of(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The samples of each input of a model, by its name, from the arrays of the vector file `path`.
+
+    One input takes `x`; of several, and of one without `x`, each takes the array of its own name or x_NAME.
+    names: the model's inputs. Raises InputError for an input without an array, for x_NAME of an input that is not there, and for
+    arrays that are not finite numbers or differ in length.
+    """
+    found = {name: array_of_input(name, arrays) for name in names}
+    if len(names) == 1 and "x" in arrays:
+        found = {names[0]: "x"}
+    listed = ", ".join(repr(name) for name in names)
+    missing = [name for name, key in found.items() if key is None]
+    if missing:
+        example = "x" if len(names) == 1 else f"x_{missing[0]}"
+        raise InputError(
+            f"{path}: holds no array for input {missing[0]!r} (found {list(arrays)}); the model's input{'s' * (len(names) > 1)}: "
+            f"{listed}. Save the samples of this one as {example!r}"
+        )
+    spare = [key for key in arrays if key.startswith("x_") and key not in found.values()]
+    if spare and len(names) > 1:
+        raise InputError(
+            f"{path}: array {spare[0]!r} is of an input that the model does not have; its inputs: {listed}. Rename the array, or "
+            "leave it out"
+        )
+    feeds = {name: arrays[str(key)] for name, key in found.items()}
+    first = str(found[names[0]])
+    for name, key in found.items():
+        _require_samples(path, str(key), feeds[name])
+        if len(feeds[name]) != len(arrays[first]):
+            raise InputError(
+                f"{path}: {first!r} has {len(arrays[first])} samples and {key!r} has {len(feeds[name])}; they must agree"
+            )
+    _check_labels(path, first, len(arrays[first]), arrays)
+    return feeds
+
+
+def _require_samples(path: str | os.PathLike[str], name: str, x: np.ndarray) -> None:
+    """Raise InputError unless an array is of finite numbers, of shape (samples, ...)."""
     if x.dtype.kind not in "fiub":
-        raise InputError(f"{path}: 'x' must hold numbers, found an array of {x.dtype}")
+        raise InputError(f"{path}: {name!r} must hold numbers, found an array of {x.dtype}")
     if x.ndim < 2 or len(x) == 0:
-        raise InputError(f"{path}: 'x' must have shape (samples, ...) with at least one sample, found {x.shape}")
+        raise InputError(f"{path}: {name!r} must have shape (samples, ...) with at least one sample, found {x.shape}")
     if not np.isfinite(x).all():
         position = [int(i) for i in np.argwhere(~np.isfinite(x))[0]]
         value = x[tuple(position)]
         raise InputError(
-            f"{path}: 'x' holds {value} in sample {position[0]} at index {position[1:]}; all must be finite"
+            f"{path}: {name!r} holds {value} in sample {position[0]} at index {position[1:]}; all must be finite"
         )
+
+
+def _check_labels(path: str | os.PathLike[str], name: str, samples: int, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise InputError unless `y_true` and `y_framework` are what they should be, where they are there."""
+    y_true, y_framework = arrays.get("y_true"), arrays.get("y_framework")
     if y_true is not None:
         if y_true.dtype.kind not in "iu" or y_true.ndim != 1:
             raise InputError(
                 f"{path}: 'y_true' must be one axis of integers, found {y_true.dtype} of shape {y_true.shape}"
             )
-        if len(y_true) != len(x):
-            raise InputError(f"{path}: 'x' has {len(x)} samples and 'y_true' has {len(y_true)}; they must agree")
-    if y_framework is not None and (y_framework.dtype.kind != "f" or len(y_framework) != len(x)):
+        if len(y_true) != samples:
+            raise InputError(f"{path}: {name!r} has {samples} samples and 'y_true' has {len(y_true)}; they must agree")
+    if y_framework is not None and (y_framework.dtype.kind != "f" or len(y_framework) != samples):
         raise InputError(
-            f"{path}: 'y_framework' must hold floats for the {len(x)} samples of 'x', "
+            f"{path}: 'y_framework' must hold floats for the {samples} samples of {name!r}, "
             f"found {y_framework.dtype} of shape {y_framework.shape}"
         )
-    return Vectors(x, y_true, y_framework)
 
 
 def declared_range(folder: ModelFolder | None) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ The framework computes in float32. Its sums are exact, and so equal to the graph
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ from typing import Any
 from toolchain.errors import InputError, UnsupportedModel
 from toolchain.frontends.exact.values import RealInput, Site, violations_named
 from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.input_types import GivenType, InputTypes, read_with_types
 from toolchain.frontends.qkeras_file import load_file, load_weights_file
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, call_reader, reader_of
 from toolchain.frontends.qkeras_network import Call, Forward, require_network, sample_shape, traverse
 from toolchain.frontends.qkeras_runtime import import_tf_keras, version
-from toolchain.frontends.real_input import InputType
 
 
 def import_file(
     path: Path,
     *,
-    input_type: str | None = None,
+    input_type: InputTypes | str | Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     weights: Path | None = None,
 ) -> ImportedModel:
@@ -41,7 +41,7 @@ def import_file(
 def import_model(
     model: Any,
     *,
-    input_type: str | None = None,
+    input_type: InputTypes | str | Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     where: str = "",
 ) -> ImportedModel:
@@ -49,14 +49,33 @@ def import_model(
 
     model: Sequential or functional, built; branches, shared layers and models inside it are taken apart.
     input_type: the type of the inputs in hardware, e.g. 'fixed<16,6>'; needed where the model does not begin with a
-        quantiser of its own. input_range: the real range that inputs are known to lie in; values outside are refused.
+        quantiser of its own; see `toolchain.frontends.input_types`. input_range: the real range that inputs are known to lie in; values outside are refused.
     where: for messages, the file. Raises UnsupportedModel naming the layer, UsageError for a missing or bad input_type.
     """
     named = f"model {model.name!r}"
-    require_network(model, f"{where}: {named}" if where else named)
+    label = f"{where}: {named}" if where else named
+    require_network(model, label)
+    return read_with_types(
+        InputTypes.of(input_type),
+        model.input_names,
+        label,
+        lambda declared: _import(model, declared, input_range, where, named),
+    )
+
+
+def _import(
+    model: Any,
+    declared: Mapping[str, GivenType],
+    input_range: tuple[float, float] | None,
+    where: str,
+    named: str,
+) -> ImportedModel:
+    """declared: the types of inputs that have one, by their names."""
     walk = KerasWalk(model.name, version(), where, input_range)
-    declared = InputType.parse(input_type) if input_type is not None else None
-    inputs = [_input(walk, tensor, declared, where) for tensor in model.inputs]
+    inputs = [
+        _input(walk, tensor, declared.get(name), where)
+        for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    ]
     bare: dict[tuple[int, ...], Callable[[Any], Any]] = {}
 
     def visit(call: Call, values: list[Value]) -> Value:
@@ -87,14 +106,15 @@ def import_model(
         if tensor is None:
             raise UnsupportedModel(f"{where + ': ' if where else ''}{named}: its input {name!r} reaches no output")
         tensors.append(tensor)
-    return ImportedModel(graph, version(), Forward(model, tensors, names, bare), quantises_input=declared is None)
+    run = Forward(model, tensors, names, bare)
+    return ImportedModel(graph, version(), run, quantises_input=not declared, input_types=declared)
 
 
 def _site(layer: Any, where: str) -> Site:
     return Call(layer, layer.name, ()).site(where)
 
 
-def _input(walk: KerasWalk, tensor: Any, declared: InputType | None, where: str) -> Value:
+def _input(walk: KerasWalk, tensor: Any, declared: GivenType | None, where: str) -> Value:
     site = _site(tensor._keras_history.layer, where)
     shape = sample_shape(tensor, site.label)
     if tensor.dtype.name != "float32":
@@ -103,7 +123,7 @@ def _input(walk: KerasWalk, tensor: Any, declared: InputType | None, where: str)
             "input without a dtype, and say with the input type what hardware gets"
         )
     value = RealInput(site.name, site.source, shape, shape)
-    return value if declared is None else walk.declared_input(value, declared, walk.input_range)
+    return value if declared is None else walk.declared_input(value, declared.type, walk.input_range)
 
 
 def _output(walk: KerasWalk, name: str, layer: Any, value: Value, where: str, named: str) -> None:

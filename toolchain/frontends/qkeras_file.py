@@ -28,6 +28,9 @@ _MAXIMUM_JSON_BYTES = 64 << 20
 #: Weights of one model, as they expand.
 MAXIMUM_WEIGHT_BYTES = 4 << 30
 _WEIGHTS = "model.weights.h5"
+#: In a SavedModel folder: the description of the layers, and where the weights are.
+_METADATA = "keras_metadata.pb"
+_VARIABLES = "variables/variables"
 #: Weights that a model may have beyond those in its file before building it stops (the message about the misfit is better).
 _SPARE_WEIGHTS = 1 << 22
 
@@ -152,23 +155,16 @@ def read_config(path: Path, *, any_keras: bool = False) -> dict[str, Any]:
         if not isinstance(config, dict) or not isinstance(config.get("config"), (dict, list)):
             raise ValueError("its description is not that of a model")
         newer = [version for version in (*versions, config.get("keras_version")) if _is_newer(version)]
-        if newer and not any_keras:
-            raise _OtherKeras(newer[0])
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError, zipfile.BadZipFile, KeyError, RecursionError) as error:
         raise InputError(f"{path}: not a Keras model file ({_first_line(error)})") from None
-    return in_terms_of_keras2(config, str(path)) if newer else config
-
-
-class _OtherKeras(ValueError):
-    """A file of a Keras on which the installed QKeras does not run."""
-
-    def __init__(self, version: Any) -> None:
-        super().__init__(
-            f"it was saved by Keras {_version_text(version)[:20]}; QKeras 0.9.0 works with Keras 2 (tf_keras), and what Keras 3 "
+    if newer and not any_keras:
+        raise InputError(
+            f"{path}: saved by Keras {_version_text(newer[0])[:20]}; QKeras 0.9.0 works with Keras 2 (tf_keras), and what Keras 3 "
             "ports of QKeras compute differs. Build the model with tf_keras and QKeras, load its weights and save it again"
         )
+    return in_terms_of_keras2(config, str(path)) if newer else config
 
 
 def _version_text(version: Any) -> str:
@@ -227,14 +223,21 @@ def _saved_model_config(path: Path) -> str:
     from google.protobuf.message import DecodeError
     from tf_keras.protobuf import saved_metadata_pb2
 
+    file = path / _METADATA
+    if not file.is_file():
+        raise InputError(
+            f"{path}: a TensorFlow SavedModel without {_METADATA}, so it holds what was traced and not the model's layers and "
+            "quantisers (tf.saved_model.save and the export of Keras 3 write such a folder); save the model by tf_keras, "
+            "model.save('model.h5') or model.save('folder', save_format='tf')"
+        )
     metadata = saved_metadata_pb2.SavedMetadata()
     try:
-        metadata.ParseFromString(_small(path / "keras_metadata.pb").read_bytes())
+        metadata.ParseFromString(_small(file).read_bytes())
     except DecodeError as error:
         raise ValueError(str(error)) from None
     roots = [node.metadata for node in metadata.nodes if node.node_id == 0]
     if len(roots) != 1:
-        raise ValueError("keras_metadata.pb describes no model")
+        raise ValueError(f"{_METADATA} describes no model")
     return roots[0]
 
 
@@ -252,7 +255,13 @@ def _checked_weights(path: Path) -> int:
     """How many weights a file holds. Raises InputError where it is not one, or holds too many."""
     try:
         if path.is_dir():
-            size = sum(entry.stat().st_size for entry in (path / "variables").glob("variables.data-*"))
+            parts = list((path / "variables").glob("variables.data-*"))
+            if not parts or not (path / f"{_VARIABLES}.index").is_file():
+                raise InputError(
+                    f"{path}: a folder without weights: a SavedModel folder keeps them in {_VARIABLES}.index and {_VARIABLES}.data-*; "
+                    "give such a folder, or an .h5 or .keras file"
+                )
+            size = sum(entry.stat().st_size for entry in parts)
             if size > MAXIMUM_WEIGHT_BYTES:
                 raise ValueError(f"it holds {size} bytes of weights, more than the {MAXIMUM_WEIGHT_BYTES} allowed")
             return size // 4
@@ -342,13 +351,30 @@ def load_weights_file(model: Any, path: Path, what: str, *, checked: bool = Fals
         _checked_weights(path)
     try:
         if path.is_dir():
-            prefix = str(path / "variables" / "variables")
+            prefix = str(path / _VARIABLES)
+            _require_sound(path, prefix)
             model.load_weights(prefix).assert_existing_objects_matched().expect_partial()
             return
         with _h5_weights(path) as file:
             _load(model, file)
+    except InputError:
+        raise
     except Exception as error:  # Keras raises many kinds for weights that do not fit
         raise InputError(f"{path}: the weights do not fit {what}: {_first_line(error)}") from None
+
+
+def _require_sound(path: Path, prefix: str) -> None:
+    """Raise InputError unless every weight of a SavedModel folder can be read; TensorFlow checks their sums."""
+    import tensorflow
+
+    try:
+        reader = tensorflow.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception as error:  # TensorFlow raises many kinds for files that are cut off or damaged
+        raise InputError(
+            f"{path}: its weights cannot be read, {_VARIABLES}.* is damaged ({_first_line(error)}); save the model again"
+        ) from None
 
 
 def _load(model: Any, file: Any) -> None:

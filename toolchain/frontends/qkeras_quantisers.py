@@ -37,7 +37,7 @@ from toolchain.frontends.exact.tabulate import MAXIMUM_TABLE_BITS, tabulate
 from toolchain.frontends.exact.values import ONE, ZERO, Fractions, Line, RealInput, Site, compact, fractions_of
 from toolchain.frontends.qkeras_layers.float32 import require_exact, require_reach
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, Value
-from toolchain.frontends.qkeras_runtime import import_qkeras
+from toolchain.frontends.qkeras_runtime import import_qkeras, lacks, version
 
 #: Wider quantisers cannot be told from rounding errors of the framework's own float32 arithmetic.
 MAXIMUM_BITS = 24
@@ -281,4 +281,8 @@ def unsupported_quantiser(label: str, name: str) -> str:
     from toolchain.frontends.qkeras_layers.functions import FUNCTIONS
 
     known = ", ".join(name for name in QUANTISERS if name != "bernoulli")
-    return f"{label} is {name!r}; supported are the quantisers {known} and, as an activation, {', '.join(FUNCTIONS)}"
+    absent = ""
+    if lacks(name.partition("(")[0]):
+        absent = f", which {version()}, the installed one, does not have, so what it computes is not known"
+        absent += " (quantized_bits is what it has instead)" if name.startswith("quantized_linear") else ""
+    return f"{label} is {name!r}{absent}; supported are the quantisers {known} and, as an activation, {', '.join(FUNCTIONS)}"

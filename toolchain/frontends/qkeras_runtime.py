@@ -104,3 +104,13 @@ def custom_objects() -> dict[str, Any]:
 def version() -> str:
     """'qkeras 0.9.0'."""
     return f"qkeras {importlib.metadata.version('qkeras')}"
+
+
+def lacks(name: str) -> bool:
+    """Whether QKeras is installed and has no layer or quantiser of this name, one that QKeras would call so."""
+    if not name.startswith(("quantized_", "stochastic_")) and not (name[:1] == "Q" and name[1:2].isupper()):
+        return False
+    try:
+        return not hasattr(import_qkeras(), name)
+    except ToolNotFound:
+        return False

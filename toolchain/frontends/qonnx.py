@@ -17,7 +17,7 @@ graph's inputs and outputs say how their axes are permuted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import Line, RealInput, Site, violations_named
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.input_types import GivenType, InputTypes, read_with_types
 from toolchain.frontends.onnx_ends import HOST_FUNCTIONS, endings
 from toolchain.frontends.onnx_layout import CHANNELS_LAST_DOMAIN, input_axes
 from toolchain.frontends.onnx_nodes.channels_last import read_channels_last
@@ -49,7 +50,10 @@ _KEEP_QUANTISED = {
 
 
 def import_file(
-    path: Path, *, input_type: str | None = None, input_range: tuple[float, float] | None = None
+    path: Path,
+    *,
+    input_type: InputTypes | str | Sequence[str] | None = None,
+    input_range: tuple[float, float] | None = None,
 ) -> ImportedModel:
     """Read a .onnx file; see `import_proto`."""
     return import_proto(load_onnx(path), input_type=input_type, input_range=input_range, where=str(path))
@@ -58,7 +62,7 @@ def import_file(
 def import_proto(
     proto: Any,
     *,
-    input_type: str | None = None,
+    input_type: InputTypes | str | Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     where: str = "model",
     own: Mapping[str, Handler] | None = None,
@@ -68,29 +72,49 @@ def import_proto(
     own: what reads operations that only this model has.
     """
     proto = softmax_apart(proto)
+    types = InputTypes.of(input_type)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in constants]
+    real = [value.name for value in inputs if _integer_type(value, where) is None]
+    integers = next((value.name for value in inputs if value.name in types.named and value.name not in real), None)
+    if integers is not None:
+        raise UsageError(f"{where}: input {integers!r} holds integers already; leave its input type out")
+    if inputs and not real and types:
+        raise UsageError(f"{where}: its inputs are integers already; leave the input type out")
+    return read_with_types(
+        types, real, where, lambda declared: _import(proto, inputs, declared, input_range, where, own or {})
+    )
+
+
+def _import(
+    proto: Any,
+    inputs: Sequence[Any],
+    declared: Mapping[str, GivenType],
+    input_range: tuple[float, float] | None,
+    where: str,
+    own: Mapping[str, Handler],
+) -> ImportedModel:
+    """inputs: those of the file that are no constants. declared: the types of inputs that have one, by their names."""
     graph, framework = proto.graph, version(proto, where)
     walk = Walk(graph.name or "model", framework, where)
     opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=18)
-    reader = Reader(walk, input_range, opset=opset, own=own or {})
+    reader = Reader(walk, input_range, opset=opset, own=own)
     reader.values.update({tensor.name: _constant(tensor, where) for tensor in graph.initializer})
     for node in graph.node:
         for name in node.input:
             reader.consumers.setdefault(name, []).append(node)
     for value in graph.output:  # the user reads it too
         reader.consumers.setdefault(value.name, []).append(None)
-    inputs = [value for value in graph.input if value.name not in reader.values]
     reader.batch = max((_batch(value) for value in inputs), default=1)
     if not inputs or not graph.output:
         raise UnsupportedModel(
             f"{where}: has {len(inputs)} inputs and {len(graph.output)} outputs; one of each is needed"
         )
-    declared = InputType.parse(input_type) if input_type is not None else None
     types = {value.name: _integer_type(value, where) for value in inputs}
-    if declared is not None and None not in types.values():
-        raise UsageError(f"{where}: its inputs are integers already; leave the input type out")
+    types |= {name: given.type for name, given in declared.items()}
     for value in inputs:
         start = _start(value, reader, where)
-        element = types[value.name] or declared
+        element = types[value.name]
         reader.values[value.name] = start if element is None else walk.declared_input(start, element, input_range)
     hosts = endings(graph)
     skipped = {tensor for host in hosts.values() for tensor in host.skipped}
@@ -119,8 +143,7 @@ def import_proto(
         for name, value in reader.values.items()
     }
     run = framework_run(proto, [value.name for value in inputs], finals, shapes)
-    quantises = declared is None and not any(types.values())
-    return ImportedModel(walk.finish(), framework, run, quantises, walk.ties)
+    return ImportedModel(walk.finish(), framework, run, not any(types.values()), walk.ties, declared)
 
 
 def _read(reader: Reader, node: Any, where: str) -> None:

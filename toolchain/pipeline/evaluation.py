@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from toolchain.build.schedule import Progress, Silent
 from toolchain.errors import InputError
 from toolchain.frontends import load_model
-from toolchain.frontends.model_folder import load_vectors
+from toolchain.frontends.model_folder import feeds_of, load_arrays
 from toolchain.ir import Output, host_order, interpret, quantise_input, real_values
 from toolchain.passes.absorb_transpose import absorb_transpose
 from toolchain.pipeline.graph_stage import predictions
@@ -24,7 +25,7 @@ def evaluate(
     *,
     vectors: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
-    input_type: str | None = None,
+    input_type: str | Sequence[str] | None = None,
     input_samples: Any = None,
     input_bits: int | None = None,
     weights: str | os.PathLike[str] | None = None,
@@ -32,6 +33,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run the interpreter on the array `x` of an .npz file and, if `out` is given, write the results there.
 
+    vectors: a network with several inputs takes an array for each, named as the input or x_NAME, instead of `x`.
     Arrays have their axes in the user's order, as the framework takes and gives them.
     model: a path or name as for `toolchain.load_model`, or the LoadedModel it returned.
     The result file holds, for a network with one output: `y` (float64, real values), `y_integer` (int64; decimal text past
@@ -39,11 +41,11 @@ def evaluate(
     followed by '_' and the output's name. `y_true` and `y_class` are there where the vectors have labels.
     input_type, input_samples, input_bits, weights: as for `toolchain.load_model`.
     Returns a summary: vectors, graph_digest, types, accuracy, saturated_inputs, host_functions, input (what is known of the
-    input's type from samples of it, as text, or None), and the arrays themselves
+    inputs' types from samples, as text with a line for each input, or None), and the arrays themselves
     under 'arrays' if `out` is None.
     """
     progress = progress or Silent()
-    given = load_vectors(vectors)
+    arrays_given = load_arrays(vectors)
     target = _writable(out)
     progress.started("load", "the framework and the model")
     loaded = model
@@ -54,12 +56,11 @@ def evaluate(
         )
     graph = absorb_transpose(loaded.graph)  # as a build takes it, so that both name the same digest
     progress.finished("load")
-    progress.started("evaluate", f"{len(given.x)} vectors")
-    if len(graph.inputs) != 1:
-        names = [node.name for node in graph.inputs]
-        raise InputError(f"{graph.name}: has inputs {names}; evaluate takes networks with one input so far")
-    quantised = quantise_input(graph.inputs[0], given.x)
-    results = interpret(graph, quantised.integers)
+    feeds = feeds_of(vectors, arrays_given, [node.name for node in graph.inputs])
+    samples = len(next(iter(feeds.values())))
+    progress.started("evaluate", f"{samples} vectors")
+    quantised = {node.name: quantise_input(node, feeds[node.name]) for node in graph.inputs}
+    results = interpret(graph, {name: found.integers for name, found in quantised.items()})
     arrays: dict[str, np.ndarray] = {}
     for output in graph.outputs:
         suffix = "" if len(graph.outputs) == 1 else f"_{output.name}"
@@ -70,21 +71,21 @@ def evaluate(
         arrays[f"y_type{suffix}"] = np.array(str(element))
         arrays[f"y_scale{suffix}"] = _per_channel(output, output.scale)
         arrays[f"y_offset{suffix}"] = _per_channel(output, output.offset)
-    accuracy = None
-    if given.y_true is not None and len(graph.outputs) == 1:
-        arrays["y_true"] = given.y_true
+    accuracy, y_true = None, arrays_given.get("y_true")
+    if y_true is not None and len(graph.outputs) == 1:
+        arrays["y_true"] = y_true
         arrays["y_class"] = predictions(graph, results[graph.outputs[0].tensor])
-        if given.y_true.shape == arrays["y_class"].shape:
-            accuracy = float((arrays["y_class"] == given.y_true).mean())
+        if y_true.shape == arrays["y_class"].shape:
+            accuracy = float((arrays["y_class"] == y_true).mean())
     progress.finished("evaluate")
     summary: dict[str, Any] = {
         "model": loaded.name,
-        "vectors": len(given.x),
+        "vectors": samples,
         "graph_digest": graph.digest,
         "types": {output.name: str(graph.types[output.tensor].element) for output in graph.outputs},
         "host_functions": {output.name: output.host_function for output in graph.outputs if output.host_function},
-        "saturated_inputs": quantised.saturated,
-        "input": str(loaded.sampled_input) if loaded.sampled_input else None,
+        "saturated_inputs": sum(found.saturated for found in quantised.values()),
+        "input": "\n".join(loaded.input_remarks) or None,
         "accuracy": accuracy,
     }
     if target is None:

@@ -50,8 +50,7 @@ def run_graph_stage(folder: BuildFolder, request: Request, loaded: Any, say: Cal
         "graph": loaded.graph.digest if loaded is not None else None,
         "declared": repr(replace(request.folder, path=Path(), file=Path(), vectors=None)) if request.folder else None,
         "vectors": file_digest(request.vectors) if request.vectors and request.vectors.is_file() else None,
-        "input_type": request.input_type,
-        "sampled_input": str(request.sampled_input),
+        "input_types": request.input_types.identity,
         "sources": source_digest(
             "ir",
             "frontends",
@@ -79,7 +78,7 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
 
         say("loading the framework and the model")
         origin = request.folder.path if request.folder else request.source
-        loaded = load_model(origin, input_type=request.input_type, weights=request.weights)
+        loaded = load_model(origin, input_type=request.input_types, weights=request.weights)
     graph = absorb_transpose(loaded.graph)
     loaded = replace(loaded, graph=graph)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -91,10 +90,10 @@ def _work(work: Path, request: Request, loaded: Any, vectors: Any, say: Callable
             f"{graph.inputs[0]}: inputs of more than 63 bits cannot be built, found {graph.types[graph.inputs[0].name].element}"
         )
     save_graph(graph, work / "graph.bitwright")
-    sampled = request.sampled_input or loaded.sampled_input
     quantisation = dict(loaded.quantisation)
-    notes = [_sentence(str(sampled))] if sampled else []
+    notes = [_sentence(remark) for remark in loaded.input_remarks]
     notes += [quantisation_note(quantisation)] if quantisation else []
+    notes += [f"Not exact: {line}." for line in graph.metadata.get("approximations", "").splitlines()]
     try:
         from toolchain.ir.export_qonnx import export_qonnx
 

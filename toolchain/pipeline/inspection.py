@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def inspect_model(
     model: Any,
     *,
     out: str | os.PathLike[str] | None = None,
-    input_type: str | None = None,
+    input_type: str | Sequence[str] | None = None,
     input_samples: Any = None,
     input_bits: int | None = None,
     weights: str | os.PathLike[str] | None = None,
@@ -53,8 +53,7 @@ def inspect_model(
     progress.finished("load")
     graph = absorb_transpose(loaded.graph)  # as a build takes it
     inspection = inspect_graph(graph, model=loaded.name, framework=loaded.framework)
-    if loaded.sampled_input:
-        inspection = replace(inspection, notes=(*inspection.notes, str(loaded.sampled_input)))
+    inspection = replace(inspection, notes=(*inspection.notes, *loaded.input_remarks))
     if folder is None:
         return inspection
     progress.started("write", "picture and files")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from toolchain.backends.base import backend_names
 from toolchain.errors import BoardError, UsageError
-from toolchain.frontends.input_samples import SampledType, resolve_input_type
+from toolchain.frontends.input_types import InputTypes, input_types
 from toolchain.frontends.model_folder import ModelFolder, locate, model_files
 from toolchain.pipeline.folding_file import read_folding
 from toolchain.resources import BLOCK_RAM, DSP, FF, LUT
@@ -48,7 +48,7 @@ class Request:
     """A checked build request.
 
     source: the model file; folder: its model.toml, if it has one. weights: a file of weights for it, or None. vectors: the file of inputs and labels, or None.
-    sampled_input: what is known of the input's type from samples of it. output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
+    input_types: of inputs that the model does not quantise itself. output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
     io_type (None: by the network), strategy, hls_flows (() for the default): of the HLS projects.
     """
 
@@ -61,8 +61,7 @@ class Request:
     until: Stage
     vectors: Path | None
     weights: Path | None
-    input_type: str | None
-    sampled_input: SampledType | None
+    input_types: InputTypes
     output: str
     bulk_vectors: int | None
     skip_rungs: frozenset[int]
@@ -86,7 +85,7 @@ def make_request(
     until: str | None = None,
     vectors: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
-    input_type: str | None = None,
+    input_type: str | Sequence[str] | None = None,
     input_samples: str | os.PathLike[str] | None = None,
     input_bits: int | None = None,
     output: str = "auto",
@@ -130,7 +129,7 @@ def make_request(
         raise UsageError(f"bulk_vectors must be a whole number of at least 1, found {bulk_vectors!r}")
     last = _last_stage(backend, until, target)
     file, folder = locate(model)
-    input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
+    types = input_types(input_type, input_samples, input_bits)
     chosen = Path(vectors) if vectors is not None else folder.vectors if folder else None
     return Request(
         source=file,
@@ -142,8 +141,7 @@ def make_request(
         until=last,
         vectors=chosen,
         weights=Path(weights) if weights is not None else None,
-        input_type=input_type,
-        sampled_input=sampled,
+        input_types=types,
         output=output,
         bulk_vectors=bulk_vectors,
         skip_rungs=frozenset(skip_rungs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def replace_weights(
     *,
     build: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    input_type: str | None = None,
+    input_type: str | Sequence[str] | None = None,
     input_samples: Any = None,
     input_bits: int | None = None,
     weights: str | os.PathLike[str] | None = None,

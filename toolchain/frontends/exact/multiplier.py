@@ -2,8 +2,8 @@
 """An integer multiplier and a shift in place of a free scale, for quantisers with too many steps for thresholds.
 
 ``round(a * scale / step + offset / step)`` becomes ``round((a * multiplier + bias) * 2**-shift)``. The number of multiplier
-bits is raised until both agree on every integer of the accumulator's interval; if they still differ at the largest, the
-difference is at most one step where the error of the line stays below one step, and the note says for how many integers.
+bits is raised until both agree on every integer of the accumulator's interval; if they still differ at the largest, the note
+says for how many integers, and by how many steps at most: both are computed from where every step begins, for all integers.
 """
 
 from __future__ import annotations
@@ -39,23 +39,24 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
     ]
     bounds = _Bounds.of(_reached(quantiser, scales, offsets, element, site))
     starts = [_starts(s, o, bounds, element) for s, o in zip(scales, offsets, strict=True)]
-    differing = 0
+    differing = largest = 0
     for width in _WIDTHS:
-        known: dict[tuple[Fraction, Fraction], int] = {}
+        known: dict[tuple[Fraction, Fraction], tuple[int, int]] = {}
         multipliers, biases, shift = _fixed_point(scales, offsets, width)
-        differing = 0
+        differing = largest = 0
         for scale, offset, exact, multiplier, bias in zip(scales, offsets, starts, multipliers, biases, strict=True):
             if (scale, offset) not in known:
                 fixed = _starts(Fraction(multiplier, 1 << shift), Fraction(bias, 1 << shift), bounds, element)
-                known[scale, offset] = int(np.abs(exact - fixed).sum())
-            differing += known[scale, offset]
+                known[scale, offset] = _differences(exact, fixed)
+            differing += known[scale, offset][0]
+            largest = max(largest, known[scale, offset][1])
         if differing == 0:
             break
     if differing:
         reachable = channels * (element.maximum - element.minimum + 1)
         walk.notes.append(
-            f"{site.source}: a {_WIDTHS[-1]}-bit multiplier and shift in place of the exact scale; the result differs by one step "
-            f"for {differing} of the {reachable} accumulator values that can occur"
+            f"{site.source}: a {_WIDTHS[-1]}-bit multiplier and shift in place of the exact scale; the result differs by "
+            f"{'one step' if largest == 1 else f'up to {largest} steps'} for {differing} of the {reachable} accumulator values that can occur"
         )
     # The binary points are those of the result, so that the last step drops `shift` bits.
     fraction = fraction_bits(quantiser.steps)
@@ -70,6 +71,18 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
     steps = spread(quantiser.steps, line.channels)
     zeros = compact([-quantiser.zero_point * step for step in steps])
     return Line(tensor, line.shape, compact(steps), zeros, axes=line.axes)
+
+
+def _differences(exact: np.ndarray, fixed: np.ndarray) -> tuple[int, int]:
+    """(how many integers of the interval get another step, by how many steps at most), from where each step begins in both."""
+    moved = exact != fixed
+    places = np.concatenate([exact[moved], fixed[moved]])
+    order = np.argsort(places, kind="stable")
+    # Between one place and the next, how many more steps have begun in `exact` than in `fixed`.
+    ahead = np.cumsum(np.repeat([1, -1], int(moved.sum()))[order])[:-1]
+    lengths = np.diff(places[order])
+    differs = (ahead != 0) & (lengths > 0)
+    return int(lengths[differs].sum()), int(np.abs(ahead[differs]).max(initial=0))
 
 
 def _reached(

@@ -48,8 +48,9 @@ MAXIMUM_ALIGNMENT_BITS = 96
 
 ASK_FOR_TYPE = (
     "works on inputs that the model has not quantised: give the type that the inputs have in hardware with input_type "
-    "(--input-type on the command line), for example 'fixed<16,6>', 'uint8' or 'uint8*1/255', or samples to choose it from with "
-    "input_samples (--input-samples FILE.npz), or let the model begin with a quantiser (QActivation, QuantIdentity)"
+    "(--input-type on the command line; {name}=TYPE where there are several inputs), for example 'fixed<16,6>', 'uint8' or "
+    "'uint8*1/255', or samples to choose it from with input_samples (--input-samples FILE.npz), or let the model begin with a "
+    "quantiser (QActivation, QuantIdentity)"
 )
 
 
@@ -146,7 +147,7 @@ class Walk:
         if isinstance(value, Line):
             return value
         if isinstance(value, RealInput):
-            raise UsageError(f"{site.label} {ASK_FOR_TYPE}")
+            raise UsageError(f"{site.label} {ASK_FOR_TYPE.format(name=value.name)}")
         raise UnsupportedModel(
             f"{site.label}: works on constants only; supported is at least one tensor that the input reaches"
         )

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import InputError, UnsupportedModel, UsageError
-from toolchain.frontends.model_folder import ModelFolder, locate
+from toolchain.frontends.model_folder import TORCH_SUFFIXES, ModelFolder, locate
 from toolchain.frontends.onnx_ends import endings
 from toolchain.frontends.post_training.runner import runner
 from toolchain.frontends.qonnx_file import load_onnx
 
 _ONNX_SUFFIXES = (".onnx",)
 _KERAS_SUFFIXES = (".h5", ".hdf5", ".keras", ".json")
-_TORCH_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors")
 #: Samples that a conversion is compared with its framework on, and how far float32 arithmetic in another order may lead.
 _COMPARED = 16
 _TOLERANCE = 1e-3
@@ -79,7 +78,7 @@ def open_source(source: Any, *, input_shape: tuple[int, ...], weights: Path | No
         framework, proto, run = from_file(file)
         model = _float_model(name, str(file), framework, proto, (file,), folder)
         return _agreeing(model, run)
-    if suffix in _TORCH_SUFFIXES:
+    if suffix in TORCH_SUFFIXES:
         raise UsageError(
             f"{file}: a PyTorch file holds weights, or code that would run when it is opened, and no graph. Export the model to "
             "ONNX (torch.onnx.export), or quantise the module in Python: toolchain.quantise(module, Calibration(...))"

@@ -15,7 +15,7 @@ from toolchain.frontends.exact.functions import Curve
 from toolchain.frontends.exact.values import ONE, Line, Product, RealInput, Site, compact
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.qkeras_network import Call
-from toolchain.frontends.qkeras_runtime import import_qkeras, import_tf_keras
+from toolchain.frontends.qkeras_runtime import import_qkeras, import_tf_keras, lacks, version
 
 #: Fraction bits that a bias may add where channels shall not differ.
 _BIAS_BITS = 12
@@ -169,10 +169,20 @@ def reader_of(layer: Any, label: str) -> LayerReader:
     return layers()[name]
 
 
+#: Layers of other versions of QKeras, and what the installed one has for the same.
+_INSTEAD = {"QDenseBatchnorm": "QDense and a QBatchNormalization behind it"}
+
+
 def unsupported_layer(label: str, class_name: str) -> str:
     """The message for a layer class that the frontend does not read."""
     if f"Q{class_name}" in layers():
         return f"{label}: its weights are not quantised; use Q{class_name} with a quantiser for each of its weights"
+    if lacks(class_name):
+        instead = f"; use {_INSTEAD[class_name]}" if class_name in _INSTEAD else ""
+        return (
+            f"{label}: {version()}, which is installed, has no layer of this class, so what it computes is not known{instead}; "
+            f"supported are {', '.join(layers())}"
+        )
     reason = " and would run code from the file" if class_name in ("Lambda", "TFOpLambda", "SlicingOpLambda") else ""
     if class_name in ("TFOpLambda", "SlicingOpLambda"):
         reason += " (operators between tensors make them: use layers such as Add instead)"
