@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.equivalence.hls4ml_bench import side_by_side
 from toolchain.backends.base import make_plan
 from toolchain.backends.hls4ml import DEFAULT_PART, FLOWS, plan
-from toolchain.backends.hls4ml.lower import Options, lower
+from toolchain.backends.hls4ml.flow_support import flows_that_can
+from toolchain.backends.hls4ml.lower import LOWERED, Options, lower
 from toolchain.backends.hls4ml.lowering import MAXIMUM_STREAM_READERS
 from toolchain.backends.hls4ml.plan import IO_TYPES
 from toolchain.backends.hls4ml.reuse import STRATEGIES, reuse_factors, valid_reuse_factors
@@ -383,3 +385,52 @@ def test_a_flow_is_refused_before_any_project_is_written(monkeypatch: pytest.Mon
     monkeypatch.setattr(project, "write_project", lambda *_: pytest.fail("a project was written"))
     with pytest.raises(UnsupportedModel, match="flow 'oneapi'"):
         plan(network(), Target(), flows=["vitis", "oneapi"])
+
+
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_the_accelerator_has_the_firmware_of_vivado(io_type: str) -> None:
+    """So what is found of hls4ml's own layers in flow vivado holds for it: only the wrapper around the network is added."""
+    graph = chain(Conv(np.ones((2, 2, 2, 3), np.int64), (1, 1), (1, 1)), Relu(), shape=(4, 4, 2))
+    made = plan(graph, Target(find_device("xc7z020clg400-1")), io_type, flows=["vivado", "vivado_accelerator"])
+    firmware: dict[str, dict[str, bytes]] = {"vivado": {}, "vivado_accelerator": {}}
+    for file in made.files:
+        flow, _, path = file.path.partition("/firmware/")
+        if path:
+            firmware[flow][path] = file.content
+    wrapper = {f"{made.top}_axi.cpp", f"{made.top}_axi.h"}
+    assert set(firmware["vivado_accelerator"]) - set(firmware["vivado"]) == wrapper
+    assert {p: c for p, c in firmware["vivado_accelerator"].items() if p not in wrapper} == firmware["vivado"]
+
+
+#: What hls4ml's own layers alone express of the samples of all operations.
+ALONE = {
+    ("libero", "io_parallel"): {"dense", "relu", "requantise"},
+    ("oneapi", "io_parallel"): {
+        "add", "concatenate", "conv", "dense", "max_pool", "multiply", "pad", "relu", "requantise", "transpose", "upsample",
+    },
+}  # fmt: skip
+ALONE["oneapi", "io_stream"] = ALONE["oneapi", "io_parallel"]
+
+
+@pytest.mark.parametrize(("flow", "io_type"), ALONE)
+def test_flows_without_layers_of_this_project_write_what_they_can(flow: str, io_type: str) -> None:
+    cases = [case for cls in LOWERED for case in cls.samples() if case[1]]  # a graph has an input
+    able = [case for case in cases if flow in flows_that_can(side_by_side([case]), io_type)]
+    assert {operation.kind for operation, _ in able} == ALONE[flow, io_type]
+    made = plan(side_by_side(able), Target(), io_type, flows=[flow])
+    # hls4ml leaves out a layer that it has no C++ for in a flow, and says nothing.
+    source = "oneapi/src" if flow == "oneapi" else flow
+    calls = content(made, f"{source}/firmware/cases_top.cpp").count("nnet::")
+    assert calls == len(able) if flow == "oneapi" else calls >= len(able)
+
+
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_layers_that_hls4ml_would_leave_out_are_refused(io_type: str) -> None:
+    from toolchain.ir import Slice
+
+    depthwise = Conv(np.ones((3, 3, 1, 2), np.int64), (1, 1), (1, 1), 2)
+    graph = chain(Slice((1, 0, 0), (7, 8, 2), (1, 1, 1)), depthwise, shape=(8, 8, 2))
+    with pytest.raises(UnsupportedModel) as error:
+        plan(graph, Target(), io_type, flows=["oneapi"])
+    nodes = ["slice: cropping2d", *(["conv: depthwiseconv2d"] if io_type == "io_stream" else [])]
+    assert str(error.value).splitlines()[1:] == [f"  {node}" for node in nodes]

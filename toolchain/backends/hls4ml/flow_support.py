@@ -14,6 +14,11 @@ from toolchain.ir import Graph
 
 #: Layers that hls4ml's Libero backend has.
 _LIBERO = ("InputLayer", "Dense", "Activation", "Reshape")
+#: Layers that hls4ml's oneAPI backend has not, by port: it writes a project in which they are left out, and says nothing.
+_NOT_IN_ONEAPI = {
+    "io_parallel": ("Cropping1D", "Cropping2D"),
+    "io_stream": ("Cropping1D", "Cropping2D", "DepthwiseConv1D", "DepthwiseConv2D"),
+}
 
 
 def flow_options(
@@ -59,12 +64,7 @@ def _why_refused(name: str, lowered: Lowered, options: Options) -> tuple[str, li
     large = [node for node, values in constants if values is not None and np.abs(values).max() >= 1 << 63]
     if name == "quartus" and large:
         return "hls4ml writes constants as C++ integers of 64 bits there, those of these nodes are larger", large
-    known = _LIBERO if name == "libero" else None
-    foreign = [
-        layer
-        for layer in lowered.layers
-        if not flow.platform and (layer.kind.startswith("Bitwright") or (known and layer.kind not in known))
-    ]
+    foreign = [layer for layer in lowered.layers if not flow.platform and not _has(name, layer.kind, options.io_type)]
     if not foreign:
         return None
     return (
@@ -72,3 +72,10 @@ def _why_refused(name: str, lowered: Lowered, options: Options) -> tuple[str, li
         f"{flow.vendor_tool}",
         list(dict.fromkeys(f"{layer.node}: {layer.kind.removeprefix('Bitwright').lower()}" for layer in foreign)),
     )
+
+
+def _has(flow: str, kind: str, io_type: str) -> bool:
+    """Whether a flow that takes no layers of this project has this layer."""
+    if flow == "libero":
+        return kind in _LIBERO
+    return not kind.startswith("Bitwright") and kind not in _NOT_IN_ONEAPI[io_type]
