@@ -6,6 +6,7 @@ That stage is there on a machine with the vendor's compiler only: its RTL on run
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -46,11 +47,14 @@ def hls_graph(context: Context) -> tuple[Graph, str]:
     from toolchain.backends.base import refusals
     from toolchain.backends.hls4ml import default_io_type
     from toolchain.backends.hls4ml.flow_support import flows_that_can
+    from toolchain.backends.hls4ml.flows import FLOWS
 
     model, hardware = context.model.graph, context.hardware_graph
     request = context.request
+    if hardware is model or request.output == "class" or all(FLOWS[flow].platform for flow in _flows(context)):
+        return hardware, ""
     # What is refused as a whole is refused in words where the plan is made.
-    if hardware is model or request.output == "class" or refusals("hls4ml", hardware, request.target):
+    if refusals("hls4ml", hardware, request.target):
         return hardware, ""
     io_type = request.io_type or default_io_type(hardware)
     able = flows_that_can(hardware, io_type, request.strategy)
@@ -90,10 +94,17 @@ def runnable_flows(facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return compiled, [f"{absent.format(flow)}: {why}." for flow, why in lacking.items() if why]
 
 
+def _compilations(flows: int) -> int:
+    """How many projects are compiled at a time: one a core, and one for each 4 GiB of memory that is free."""
+    import psutil
+
+    return max(1, min(flows, os.cpu_count() or 1, int(psutil.virtual_memory().available >> 32)))
+
+
 def run_flows(
     graph: Graph, folder: Path, facts: Mapping[str, Any], flows: list[str], x: np.ndarray, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Compile each flow's project, all at a time, and compare it with the interpreter: an entry of rung 2 for each.
+    """Compile each flow's project, several at a time, and compare it with the interpreter: an entry of rung 2 for each.
 
     Raises Mismatch naming the flow.
     """
@@ -111,7 +122,7 @@ def run_flows(
     if not flows:
         return entries
     say(f"compiling the HLS C++ for the CPU: {', '.join(flows)}")
-    with ThreadPoolExecutor(len(flows)) as pool:
+    with ThreadPoolExecutor(_compilations(len(flows))) as pool:
         libraries = dict(zip(flows, pool.map(compiled, flows), strict=True))
     for flow, library in libraries.items():
         started = time.monotonic()
