@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 
@@ -48,6 +49,8 @@ from toolchain.target import Target
 DOCUMENT = ROOT / "docs" / "hls4ml.md"
 VECTORS = 200
 IO_TYPES = ("io_parallel", "io_stream")
+#: One of each sort of C++ that hls4ml's own layers have: vivado_accelerator has vivado's, to the byte.
+FLOWS = ("vitis", "vivado")
 _BEGIN, _END = "<!-- table: made by `make bench BENCH=hls4ml_layers` -->", "<!-- end of table -->"
 _FOUR, _FIVE = IntegerType(True, 4, 1), IntegerType(False, 5, 3)
 
@@ -137,7 +140,7 @@ class Outcome:
     kind: str = ""
 
 
-def outcomes(chosen: Sequence[Case], io_type: str, own_layers: str) -> list[Outcome]:
+def outcomes(chosen: Sequence[Case], flow: str, io_type: str, own_layers: str) -> list[Outcome]:
     """Every case between inputs and an output of its own, all in one project; those that do not get on in two, and so on."""
     builder = GraphBuilder("cases")
     for number, (_, operation, types) in enumerate(chosen):
@@ -154,25 +157,28 @@ def outcomes(chosen: Sequence[Case], io_type: str, own_layers: str) -> list[Outc
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            made = plan(graph, Target(), io_type, flows=["vitis"], own_layers=own_layers)
+            made = plan(graph, Target(), io_type, flows=[flow], own_layers=own_layers)
             kinds = {layer["node"]: layer["kind"] for layer in made.facts["layers"]}
             made.write(folder)
             library = compile_csim(
-                folder, made.facts, folder / "csim.so", log=folder / "log", optimisation="-O0", jobs=1
+                folder, made.facts, folder / "csim.so", log=folder / "log", flow=flow, optimisation="-O0", jobs=1
             )
             expected = interpret(graph, batch)
-            with open_csim(library.path, folder, made.facts, "vitis") as csim:
+            with open_csim(library.path, folder, made.facts, flow) as csim:
                 found = csim.run(batch)
     except Exception as error:  # whatever hls4ml or the compiler says is the outcome
         if len(chosen) == 1:
-            return [Outcome(f"fails: {str(error).splitlines()[0][:70]}")]
+            return [Outcome(f"fails: {shorten(str(error).splitlines()[0], 70, placeholder=' ...')}")]
         half = len(chosen) // 2
-        return [*outcomes(chosen[:half], io_type, own_layers), *outcomes(chosen[half:], io_type, own_layers)]
+        return [
+            *outcomes(chosen[:half], flow, io_type, own_layers),
+            *outcomes(chosen[half:], flow, io_type, own_layers),
+        ]
     names = [f"y {number}" for number in range(len(chosen))]
     return [Outcome("equal" if np.array_equal(found[n], expected[n]) else "wrong", kinds[n]) for n in names]
 
 
-def own_outcomes(chosen: Sequence[Case], io_type: str) -> list[Outcome | None]:
+def own_outcomes(chosen: Sequence[Case], flow: str, io_type: str) -> list[Outcome | None]:
     """The same with hls4ml's own layers wherever there is one; None where there is none."""
     found: dict[int, Outcome] = {}
     groups: dict[str, list[int]] = {"": [], "DepthwiseConv1D": [], "refused": []}
@@ -187,7 +193,7 @@ def own_outcomes(chosen: Sequence[Case], io_type: str) -> list[Outcome | None]:
         parts = [[number] for number in numbers] if label == "refused" and io_type == "io_stream" else [numbers]
         for part in parts:
             if part:
-                results = outcomes([chosen[number] for number in part], io_type, "always")
+                results = outcomes([chosen[number] for number in part], flow, io_type, "always")
                 found.update(zip(part, results, strict=True))
     return [found.get(number) for number in range(len(chosen))]
 
@@ -195,23 +201,45 @@ def own_outcomes(chosen: Sequence[Case], io_type: str) -> list[Outcome | None]:
 def table() -> tuple[list[str], int, int]:
     """(lines of the table, cases in which what the backend writes is equal, cases)."""
     chosen = list(cases())
-    written = {io_type: outcomes(chosen, io_type, "") for io_type in IO_TYPES}
-    alone = {io_type: own_outcomes(chosen, io_type) for io_type in IO_TYPES}
-    lines = ["| operation | option | io_type | hls4ml's own layer | written by this backend |", "|---|---|---|---|---|"]
+    places = [(flow, io_type) for flow in FLOWS for io_type in IO_TYPES]
+    written = {place: outcomes(chosen, *place, "") for place in places}
+    alone = {place: own_outcomes(chosen, *place) for place in places}
+    lines = [
+        "| operation | option | flow | io_type | hls4ml's own layer | written by this backend |",
+        "|---|---|---|---|---|---|",
+    ]
     equal = 0
-    for number, (option, operation, _) in enumerate(chosen):
+    for number, (option, operation, types) in enumerate(chosen):
         results = {}
-        for io_type in IO_TYPES:
-            used, own = written[io_type][number], alone[io_type][number]
+        for flow, io_type in places:
+            used, own = written[flow, io_type][number], alone[flow, io_type][number]
             extension = used.kind.startswith("Bitwright")
             if own is None and not extension:
                 own = used
             text = "none" if own is None else f"{own.kind}: {'exact' if own.status == 'equal' else own.status}"
-            results[io_type] = (text.removeprefix(": "), f"{'extension' if extension else 'the same'}, {used.status}")
+            layer = own_layer(operation, types, operation.infer(*types), stream=io_type == "io_stream")
+            if extension and own is not None and own.status == "equal" and layer is not None:
+                text += f", but {layer.fault}"
+            what = f"{'extension' if extension else 'the same'}, {used.status}"
+            results[flow, io_type] = (text.removeprefix(": "), what)
             equal += used.status == "equal"
-        rows = [("both", results["io_stream"])] if len(set(results.values())) == 1 else list(results.items())
-        lines += [f"| {operation.kind} | {option} | {io} | {own} | {used} |" for io, (own, used) in rows]
-    return lines, equal, len(IO_TYPES) * len(chosen)
+        lines += [
+            f"| {operation.kind} | {option} | {flow} | {io} | {own} | {used} |"
+            for flow, io, own, used in _rows(results)
+        ]
+    return lines, equal, len(places) * len(chosen)
+
+
+def _rows(results: Mapping[tuple[str, str], tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of a case, as few as say all: 'both' where flows, or ports, do not differ."""
+    if len(set(results.values())) == 1:
+        yield "both", "both", *next(iter(results.values()))
+        return
+    for io in IO_TYPES:
+        found = [results[flow, io] for flow in FLOWS]
+        rows = [("both", found[0])] if len(set(found)) == 1 else list(zip(FLOWS, found, strict=True))
+        for flow, texts in rows:
+            yield flow, io, *texts
 
 
 def run() -> Sequence[Row]:

@@ -189,6 +189,9 @@ def _input_options(command: Any) -> Any:
     type=click.Choice(["vitis", "vivado", "vivado_accelerator", "quartus", "catapult", "oneapi", "libero"]),
     help="Vendor's flow to write an HLS project for; repeatable. Default: vitis and vivado.",
 )
+@click.option(
+    "--hls-cosim", is_flag=True, help="Cosimulate the HLS compiler's RTL too, where there is one; can take hours."
+)
 @click.option("--no-measure", is_flag=True, help="Do not time this machine's processors.")
 @_json_option
 def build(model: str, out: Path, as_json: bool, skip_rung: tuple[int, ...], no_measure: bool, **options: Any) -> None:

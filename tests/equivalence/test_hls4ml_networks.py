@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hls4ml_bench import compare, integers
 
 from tests.equivalence.rtl_images import image_members
+from tests.reference_models import reference_model
 from toolchain.backends.base import make_plan
 from toolchain.build.tools.hls4ml import compile_csim
 from toolchain.data_folders import MODELS
@@ -113,13 +114,83 @@ def test_more_random_networks_on_images(io_type: str, start: int, tmp_path: Path
     compare_images(range(start, start + 20), io_type, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["digits", "digits_brevitas"])
-def test_shipped_models(name: str, tmp_path: Path) -> None:
+@pytest.mark.full
+@pytest.mark.parametrize("io_type", IO_TYPES)
+@pytest.mark.parametrize("number", range(3))
+def test_random_networks_on_images_in_the_accelerator(number: int, io_type: str, tmp_path: Path) -> None:
+    """That flow takes one input and one output, so each network is compiled alone."""
+    (member,) = image_members(range(number, number + 1))
+    random = np.random.default_rng(number)
+    inputs = {node.name: integers(member.graph.types[node.name], 40, random) for node in member.graph.inputs}
+    compare(member.graph, tmp_path, io_type=io_type, flow="vivado_accelerator", inputs=inputs).require()
+
+
+def compare_network(graph: Graph, folder: Path, io_type: str, flow: str, count: int) -> None:
+    inputs = {graph.inputs[0].name: random_vectors(graph, count, 1)}
+    result = compare(graph, folder, io_type=io_type, flow=flow, optimisation="-O1", inputs=inputs)
+    result.require()
+    assert result.vectors == count
+
+
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_recurrent_networks(io_type: str, tmp_path: Path) -> None:
+    """Unrolled in the integer graph: a step is one more stretch of layers in the project."""
+    from tests.equivalence.test_qkeras_recurrent import network, recurrent
     from toolchain.frontends import load_model
 
-    graph = load_model(MODELS / name).graph
-    inputs = {graph.inputs[0].name: random_vectors(graph, 2000, 1)}
-    compare(graph, tmp_path, optimisation="-O1", inputs=inputs).require()
+    model = network(recurrent("SimpleRNN", 3, return_sequences=True, name="first"), recurrent("LSTM", 2), shape=(3, 2))
+    graph = load_model(model).graph
+    assert {"first/step2", "rnn/step2"} <= {"/".join(node.name.split("/")[:2]) for node in graph.nodes}
+    compare(graph, tmp_path, io_type=io_type, inputs={graph.inputs[0].name: random_vectors(graph, 500, 1)}).require()
+
+
+#: Network of models/, flow, port, vectors. The first two are quick.
+SHIPPED = [
+    ("digits", "vitis", "io_parallel", 2000),
+    ("digits_brevitas", "vivado", "io_parallel", 2000),
+    *(
+        pytest.param(name, flow, "io_stream", 300, marks=pytest.mark.full)
+        for name, flow in (
+            ("mnist_cnn", "vitis"),
+            ("mnist_cnn", "quartus"),
+            ("mnist_cnn_brevitas", "vivado"),
+            ("mnist_cnn_brevitas", "catapult"),
+            ("keyword_dscnn", "vitis"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "flow", "io_type", "count"), SHIPPED)
+def test_shipped_models(name: str, flow: str, io_type: str, count: int, tmp_path: Path) -> None:
+    from toolchain.frontends import load_model
+
+    compare_network(load_model(MODELS / name).graph, tmp_path, io_type, flow, count)
+
+
+#: Published network, its file, the type of an input that it does not quantise itself, flow and port.
+PUBLISHED = [
+    ("keras_qkeras_3layer", "qkeras_3layer.json", "fixed<16,6>", "vitis", "io_parallel"),
+    ("qonnx_jettag_w6a6", "qkeras_jettagging.onnx", "fixed<16,6>", "catapult", "io_parallel"),
+    *(
+        pytest.param(*network, marks=pytest.mark.full)
+        for network in (
+            ("qonnx_jettag_w6a6", "qkeras_jettagging.onnx", "fixed<16,6>", "quartus", "io_stream"),
+            ("qonnx_tfc_w2a2", "TFC_2W2A.onnx", None, "vivado", "io_stream"),
+            ("qonnx_kws_w3a3_mlperf", "QONNX_model.onnx", None, "vitis", "io_stream"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "input_type", "flow", "io_type"), PUBLISHED)
+def test_published_networks(
+    name: str, file: str, input_type: str | None, flow: str, io_type: str, tmp_path: Path
+) -> None:
+    from toolchain.frontends import load_model
+
+    graph = load_model(reference_model(name) / file, input_type=input_type).graph
+    compare_network(graph, tmp_path, io_type, flow, 500)
 
 
 def test_a_wrong_constant_is_found_and_its_layer_named(tmp_path: Path) -> None:

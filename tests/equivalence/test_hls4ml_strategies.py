@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared multipliers and distributed arithmetic, and the flows of other vendors, as HLS C++ on the CPU, equal the interpreter."""
+"""Shared multipliers and distributed arithmetic, and the accelerator behind its AXI wrapper, equal the interpreter on the CPU."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hls4ml_bench import compare, side_by_side
 
 from toolchain.backends.hls4ml import plan
-from toolchain.backends.hls4ml.lower import LOWERED
 from toolchain.build.tools.hls4ml import DISTRIBUTED_ARITHMETIC
 from toolchain.errors import ToolNotFound
 from toolchain.ir import Conv, Dense, Graph, IntegerType, Operation, TensorType
@@ -56,7 +54,7 @@ def sums() -> Graph:
 @pytest.mark.parametrize("io_type", IO_TYPES)
 def test_shared_multipliers(io_type: str, cycles: int, tmp_path: Path) -> None:
     target = Target(cycles_per_frame=cycles)
-    reuse = plan(sums(), target, io_type, strategy="resource").facts["reuse_factors"]
+    reuse = plan(sums(), target, io_type, strategy="resource").facts["reuse_factors"]["vitis"]
     assert max(reuse.values()) == (72 if cycles == 400 else 36)
     compare(sums(), tmp_path, io_type=io_type, count=100, strategy="resource", target=target).require()
 
@@ -77,30 +75,6 @@ def test_distributed_arithmetic_says_what_is_missing(monkeypatch: pytest.MonkeyP
         "da4ml is not installed; without it: hls4ml's strategy distributed_arithmetic cannot be used; latency and resource "
         "can. Install it with: pip install 'bitwright[hls4ml]'"
     )
-
-
-def beyond_quartus(case: Case) -> bool:
-    """Constants of more than 64 bits, which hls4ml writes as C++ integers for Quartus."""
-    values = [value for value in vars(case[0]).values() if isinstance(value, np.ndarray)]
-    return any(value.dtype == object for value in values)
-
-
-def samples(most: int | None, flow: str) -> list[Case]:
-    cases = [case for cls in LOWERED for case in islice(cls.samples(), most)]
-    return [case for case in cases if flow != "quartus" or not beyond_quartus(case)]
-
-
-@pytest.mark.parametrize("io_type", IO_TYPES)
-@pytest.mark.parametrize("flow", ["quartus", "catapult"])
-def test_samples_of_every_operation_in_ac_types(flow: str, io_type: str, tmp_path: Path) -> None:
-    compare(side_by_side(samples(2, flow)), tmp_path, io_type=io_type, flow=flow, count=200).require()
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("io_type", IO_TYPES)
-@pytest.mark.parametrize("flow", ["quartus", "catapult"])
-def test_all_samples_of_every_operation_in_ac_types(flow: str, io_type: str, tmp_path: Path) -> None:
-    compare(side_by_side(samples(None, flow)), tmp_path, io_type=io_type, flow=flow).require()
 
 
 @pytest.mark.parametrize("io_type", IO_TYPES)

@@ -15,9 +15,9 @@ WEIGHTS = np.array([[3, -2, 1], [0, 7, -5], [-8, 4, 2], [1, 1, 6]])
 BIAS = np.array([5, -9, 2])
 
 
-def network() -> Graph:
+def network(width: int = WIDTH) -> Graph:
     builder = GraphBuilder("tiny")
-    x = builder.add(Input((ROWS, INPUTS), IntegerType(True, WIDTH, 2)), name="x")
+    x = builder.add(Input((ROWS, INPUTS), IntegerType(True, width, 2)), name="x")
     sums = builder.add(Dense(WEIGHTS, 2), x, name="fc")
     builder.output(builder.add(AddBias(BIAS, 4), sums, name="scores"))
     return builder.build()

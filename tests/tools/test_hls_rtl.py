@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from hls_stand_in import OUTPUTS, ROWS, arrays, network, stream
-from test_hls_report import REPORT
+from test_hls_report import COSIM_REPORT, REPORT
 
 import toolchain
 from toolchain.backends.hls4ml import plan
 from toolchain.build.tools import cocotb, verilator
 from toolchain.build.tools import hls4ml as hls4ml_tool
-from toolchain.errors import BuildFailed, InputError, Mismatch, UnsupportedModel
+from toolchain.errors import BuildFailed, InputError, Mismatch, ToolNotFound, UnsupportedModel, UsageError
 from toolchain.ir import save_graph
 from toolchain.target import Target
 from toolchain.verify.hls_rtl import RESET_CHECK, HlsRtlResult, find_rtl, plan_adapter, read_ports, verify_hls_rtl
@@ -160,37 +161,87 @@ def test_ports_are_read_with_their_widths() -> None:
     assert len(ports) == 8 + 2 * ROWS * OUTPUTS
 
 
-def compiler(folder: Path, verilog: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vitis-run on PATH that leaves what the real one leaves, in the folder of the project in which it is started."""
+#: The flow's program and the arguments with which hls4ml's script is started, without those of a cosimulation.
+_STARTED = {
+    "vitis": ("vitis-run", "--mode hls --tcl build_prj.tcl"),
+    "vivado": (
+        "vivado_hls",
+        "-f build_prj.tcl reset=1 csim=0 synth=1 cosim=0 validation=0 export=0 vsynth=0 fifo_opt=0",
+    ),
+}
+_STARTED["vivado_accelerator"] = _STARTED["vivado"]
+
+
+def compiler(
+    folder: Path, verilog: str, monkeypatch: pytest.MonkeyPatch, flow: str = "vitis", rtl_bench: str = "firmware"
+) -> None:
+    """A program on PATH that leaves what the real one leaves, in the folder of the project in which it is started.
+
+    Of a cosimulation that is hls4ml's own bench, compiled with the project's C++ (for the RTL with that in `rtl_bench`), and a report.
+    """
+    top = "tiny_top_axi" if flow == "vivado_accelerator" else "tiny_top"
+    report = REPORT.replace("xcvu13p-flga2577-2-e", "xcvu9p-flga2104-2-e").replace("tiny_top", top)
     (folder / "tiny_top.v").write_text(verilog)
-    report = REPORT.replace("xcvu13p-flga2577-2-e", "xcvu9p-flga2104-2-e")
-    (folder / "tiny_top_csynth.xml").write_text(report)
+    (folder / "csynth.xml").write_text(report)
+    (folder / "cosim.rpt").write_text(COSIM_REPORT)
+    program, arguments = _STARTED[flow]
+    wanted = [arguments, arguments.replace("csim=0", "csim=1").replace("cosim=0 validation=0", "cosim=1 validation=1")]
+    compile_bench = (
+        "g++ -O0 -std=c++17 -w -Ifirmware -Ifirmware/ap_types -Ifirmware/nnet_utils '-DWEIGHTS_DIR=\"firmware/weights\"' "
+        f"tiny_top_test.cpp {'firmware/tiny_top_axi.cpp' if top != 'tiny_top' else ''}"
+    )
     script = f"""#!/bin/sh -e
-test "$*" = "--mode hls --tcl build_prj.tcl" && test -f firmware/tiny_top.cpp && grep -q "synth 1" build_opt.tcl
+test "$*" = "{wanted[0]}" || test "$*" = "{wanted[1]}"
+test -f firmware/tiny_top.cpp
+case "$* $(cat build_opt.tcl 2>/dev/null | tr -s ' \n' ' ')" in
+*" csim=1 "*"synth=1"*" cosim=1 "* | *" csim 1 "*"synth 1"*" cosim 1 "*)
+    {compile_bench} firmware/tiny_top.cpp -o bench && ./bench
+    {compile_bench} -DRTL_SIM {rtl_bench}/tiny_top.cpp -o bench && ./bench
+    mkdir -p tiny_top_prj/solution1/sim/report
+    cp {folder}/cosim.rpt tiny_top_prj/solution1/sim/report/{top}_cosim.rpt
+    ;;
+*"synth=1"* | *" synth 1 "*) ;;
+*) exit 1 ;;
+esac
 mkdir -p tiny_top_prj/solution1/syn/verilog tiny_top_prj/solution1/syn/report
 cp {folder}/tiny_top.v tiny_top_prj/solution1/syn/verilog
-cp {folder}/tiny_top_csynth.xml tiny_top_prj/solution1/syn/report
+cp {folder}/csynth.xml tiny_top_prj/solution1/syn/report/{top}_csynth.xml
 """
-    (folder / "vitis-run").write_text(script)
-    (folder / "vitis-run").chmod(0o755)
+    (folder / program).write_text(script)
+    (folder / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
-def test_a_build_with_the_compiler_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def options(io_type: str = "io_stream", flow: str = "vitis", **more: Any) -> dict[str, Any]:
+    return {"backend": "hls4ml", "io_type": io_type, "measure": False, "hls_flows": [flow], **more}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_graph(network(), tmp_path / "tiny.bitwright")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    return folder
+
+
+def test_a_build_with_the_compiler_on_path(
+    model: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rungs 3 and 4 and the estimates are in the report; without the compiler the report says which one was looked for."""
-    model = save_graph(network(), tmp_path / "tiny.bitwright")
-    options = {"backend": "hls4ml", "io_type": "io_stream", "measure": False, "hls_flows": ["vitis"]}
-    report = toolchain.build_hardware(model, out=tmp_path / "out", **options).report
+    report = toolchain.build_hardware(model, out=tmp_path / "out", **options()).report
     assert [entry["rung"] for entry in report["ladder"]] == [2]
     missing = "The HLS project was not compiled into RTL: vitis-run, vitis_hls was not found on PATH."
     assert missing in report["notes"]
-    tools = tmp_path / "tools"
-    tools.mkdir()
     compiler(tools, stream("tiny_top", WIDTH), monkeypatch)
-    report = toolchain.build_hardware(model, out=tmp_path / "out", **options).report
+    report = toolchain.build_hardware(model, out=tmp_path / "out", **options()).report
     assert [(entry["rung"], entry["mismatches"]) for entry in report["ladder"]] == [(2, 0), (3, 0), (4, 0)]
     assert missing not in report["notes"]
     assert any("takes 8 cycles to a frame's last output and a frame every 9 cycles" in note for note in report["notes"])
+    assert not any("Cosimulation" in note for note in report["notes"])
     luts = [record for record in report["measurements"] if record["name"] == "used_lut"]
     assert [(record["value"], record["kind"], record["device"]) for record in luts] == [
         (2045, "estimated", "xcvu9p-flga2104-2-e")
@@ -199,7 +250,90 @@ def test_a_build_with_the_compiler_on_path(tmp_path: Path, monkeypatch: pytest.M
     compiler(tools, stream("tiny_top", WIDTH).replace("* 7 ", "* 6 "), monkeypatch)
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(Mismatch, match=r"rung 3 \(the HLS compiler's RTL\), first at layer 'scores'"):
-        toolchain.build_hardware(model, out=tmp_path / "out", **options)
+        toolchain.build_hardware(model, out=tmp_path / "out", **options())
+
+
+def test_a_build_of_parallel_arrays_in_vivado_hls(
+    model: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler(tools, arrays("tiny_top", WIDTH, pipelined=True), monkeypatch, "vivado")
+    report = toolchain.build_hardware(model, out=tmp_path / "out", **options("io_parallel", "vivado")).report
+    assert [(entry["rung"], entry["mismatches"]) for entry in report["ladder"]] == [(2, 0), (3, 0), (4, 0)]
+    assert any(
+        "The RTL of Vivado HLS" in note and "takes 4 cycles to a frame's last output and a frame every 2 cycles" in note
+        for note in report["notes"]
+    )
+    compiler(tools, arrays("tiny_top", WIDTH, pipelined=True).replace("* 7 ", "* 6 "), monkeypatch, "vivado")
+    with pytest.raises(Mismatch, match=r"rung 3 \(the HLS compiler's RTL\), first at layer 'scores'"):
+        toolchain.build_hardware(model, out=tmp_path / "other", **options("io_parallel", "vivado"))
+
+
+@pytest.mark.parametrize("flow", ["vitis", "vivado"])
+def test_a_cosimulation(flow: str, model: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hls4ml's own bench, compiled here, reads this project's vectors and prints what the interpreter says."""
+    compiler(tools, stream("tiny_top", WIDTH), monkeypatch, flow)
+    report = toolchain.build_hardware(model, out=tmp_path / "out", **options(flow=flow, hls_cosim=True)).report
+    assert (
+        "Cosimulation: hls4ml's bench gave the interpreter's results for 8 vectors from the C++ and from the RTL, to the six digits "
+        "that it prints, in at most 12 cycles of latency and 10 cycles of interval."
+    ) in report["notes"]
+    assert [entry["rung"] for entry in report["ladder"]] == [2, 3, 4]
+    first = (tmp_path / "out" / "hls_rtl" / flow / "tb_data" / "csim_results.log").read_text().splitlines()[0]
+    assert len(first.split()) == ROWS * OUTPUTS
+
+
+def test_a_cosimulation_that_differs(model: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tools / "other").mkdir()
+    (tools / "other" / "tiny_top.cpp").write_text(
+        '#include "tiny_top.h"\nvoid tiny_top(hls::stream<input_t> &x, hls::stream<result_t> &y) {\n'
+        "    while (!x.empty()) { x.read(); result_t zero; for (auto &v : zero.data) v = 0; y.write(zero); }\n}\n"
+    )
+    compiler(tools, stream("tiny_top", WIDTH), monkeypatch, rtl_bench=str(tools / "other"))
+    with pytest.raises(BuildFailed, match=r"cosimulation \(RTL\): sample 0, value 0 is 0, expected "):
+        toolchain.build_hardware(model, out=tmp_path / "out", **options(hls_cosim=True))
+
+
+def test_a_cosimulation_needs_a_compiler(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ToolNotFound) as missing:
+        toolchain.build_hardware(model, out=tmp_path / "out", **options(hls_cosim=True))
+    assert str(missing.value) == (
+        "--hls-cosim: The HLS project was not compiled into RTL: vitis-run, vitis_hls was not found on PATH. Put the compiler on "
+        "PATH, or build without --hls-cosim"
+    )
+    with pytest.raises(UsageError, match="a cosimulation is one of backend 'hls4ml', found backend 'rtl'"):
+        toolchain.build_hardware(model, out=tmp_path / "out", hls_cosim=True)
+    with pytest.raises(UsageError, match="a cosimulation needs rungs 2, 3 and 4"):
+        toolchain.build_hardware(model, out=tmp_path / "out", **options(hls_cosim=True, skip_rungs=[3]))
+
+
+def test_inputs_that_the_bench_of_hls4ml_cannot_read(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_graph(network(width=25), tmp_path / "tiny.bitwright")
+    compiler(tools, "", monkeypatch, "vivado_accelerator")
+    report = toolchain.build_hardware(
+        model, out=tmp_path / "out", **options(flow="vivado_accelerator", hls_cosim=True)
+    ).report
+    assert (
+        "The cosimulation was left out: hls4ml's bench reads float32, which holds 24 bits, and the input has 25."
+        in report["notes"]
+    )
+
+
+def test_the_accelerator_behind_its_wrapper(
+    model: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its estimates and its cosimulation are there, rungs 3 and 4 are not, and the report says why."""
+    compiler(tools, "", monkeypatch, "vivado_accelerator")
+    report = toolchain.build_hardware(
+        model, out=tmp_path / "out", **options(flow="vivado_accelerator", hls_cosim=True)
+    ).report
+    assert [entry["rung"] for entry in report["ladder"]] == [2]
+    assert any(
+        note.startswith("Rungs 3 and 4 are absent: the RTL of flow vivado_accelerator") for note in report["notes"]
+    )
+    assert any(note.startswith("Cosimulation: hls4ml's bench gave") for note in report["notes"])
+    assert any(record["name"] == "used_lut" for record in report["measurements"])
 
 
 def test_no_rtl_no_folder(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.equivalence.hls4ml_bench import side_by_side
 from toolchain.backends.base import make_plan
 from toolchain.backends.hls4ml import DEFAULT_PART, FLOWS, plan
-from toolchain.backends.hls4ml.lower import Options, lower
+from toolchain.backends.hls4ml.flow_support import flows_that_can
+from toolchain.backends.hls4ml.lower import LOWERED, Options, lower
 from toolchain.backends.hls4ml.lowering import MAXIMUM_STREAM_READERS
 from toolchain.backends.hls4ml.plan import IO_TYPES
 from toolchain.backends.hls4ml.reuse import STRATEGIES, reuse_factors, valid_reuse_factors
@@ -39,6 +41,7 @@ from toolchain.ir import (
     Threshold,
 )
 from toolchain.pipeline import request
+from toolchain.pipeline.hls import plain_sums_notes
 from toolchain.plan import BuildPlan
 from toolchain.target import Device, Target, find_device
 
@@ -108,9 +111,10 @@ def test_a_plan_holds_both_projects_and_the_facts() -> None:
     made = plan(network(), Target(find_device("xc7z020clg400-1"), clock_mhz=160.0))
     assert (made.name, made.top) == ("hls4ml", "evil_name_top")
     assert set(made.facts) == {
-        "top", "io_type", "strategy", "reuse_factors", "part", "part_is_default", "clock_period_ns", "flows", "csim",
+        "top", "io_type", "strategy", "reuse_factors", "plain_sums", "part", "part_is_default", "clock_period_ns", "flows", "csim",
         "fewest_bits", "untraced", "inputs", "outputs", "layers",
     }  # fmt: skip
+    assert made.facts["reuse_factors"] == {flow: {"dense": 1, "dense_2": 1} for flow in ("vitis", "vivado")}
     assert made.facts["flows"] == ["vitis", "vivado"]
     assert made.facts["inputs"] == [
         {"node": "x", "identifier": "node_x", "shape": [3], "signed": True, "width": 6, "fraction": 3}
@@ -175,7 +179,11 @@ REFUSED = [
 def test_what_hls_cannot_express_exactly_is_refused(graph: Graph, reason: str) -> None:
     with pytest.raises(UnsupportedModel) as error:
         make_plan("hls4ml", graph, Target())
-    assert str(error.value) == f"backend 'hls4ml' cannot express this network exactly:\n  {reason}"
+    # The RTL has no bounds on constants and intervals that are so near.
+    assert (
+        str(error.value)
+        == f"backend 'hls4ml' cannot express this network exactly:\n  {reason}. Backends that can: rtl, finn"
+    )
 
 
 def test_a_stream_with_many_readers_is_copied_in_steps() -> None:
@@ -258,34 +266,67 @@ def test_reuse_factors_keep_the_pace() -> None:
     assert reuse_factors(graph, 1, "io_stream") == {"conv": 1, "dense": 1}
     assert reuse_factors(graph, None, "io_stream") == {"conv": 9, "dense": 16}
     made = plan(graph, Target(cycles_per_frame=300), strategy="resource")
-    assert (made.facts["io_type"], made.facts["reuse_factors"]) == ("io_stream", {"conv": 9, "dense": 240})
+    assert made.facts["io_type"] == "io_stream"
+    assert made.facts["reuse_factors"] == {flow: {"conv": 9, "dense": 240} for flow in ("vitis", "vivado")}
     parameters = content(made, "vitis/firmware/parameters.h")
     assert re.findall(r"reuse_factor = (\d+)", parameters) == ["9", "9", "240"]
     assert "strategy = nnet::resource" in parameters
+
+
+def test_facts_tell_how_often_the_project_shares_a_multiplier() -> None:
+    """Depthwise layers know no sharing, and the project's own layers none where only AMD's compilers read their pragma."""
+    depthwise = Conv(np.ones((3, 3, 1, 2), np.int64), (1, 1), (1, 1), 2)
+    full = Conv(np.ones((3, 3, 2, 4), np.int64), (1, 1), (1, 1))
+    dilated = Conv(np.ones((2, 2, 4, 2), np.int64), (1, 1), (2, 2))
+    graph = chain(depthwise, full, dilated, shape=(8, 8, 2))
+    target = Target(cycles_per_frame=600)
+    assert reuse_factors(graph, 600, "io_stream") == {"conv": 9, "conv_2": 9, "conv_3": 32}
+    flows = ["vitis", "quartus", "catapult"]
+    facts = plan(graph, target, strategy="resource", flows=flows).facts
+    alone = {"conv": 1, "conv_2": 1, "conv_3": 1}
+    assert facts["reuse_factors"] == {
+        "vitis": {"conv": 1, "conv_2": 9, "conv_3": 32},
+        "quartus": alone,
+        "catapult": alone,
+    }
+    assert facts["plain_sums"] == {"vitis": ["conv", "conv_3"], "quartus": list(alone), "catapult": list(alone)}
+    assert plain_sums_notes(facts) == [
+        "Strategy resource reaches hls4ml's own dense and convolution layers only. In flow vitis it does not reach conv, conv_3; a "
+        "layer of this project has a pragma of the initiation interval in its place.",
+        "Strategy resource reaches hls4ml's own dense and convolution layers only. In flow quartus it does not reach conv, conv_2, "
+        "conv_3.",
+        "Strategy resource reaches hls4ml's own dense and convolution layers only. In flow catapult it does not reach conv, conv_2, "
+        "conv_3.",
+    ]
+    assert plain_sums_notes(plan(graph, target, flows=flows).facts) == []
 
 
 FOREIGN = [
     (
         "libero",
         {"io_type": "io_stream"},
-        "flow 'libero': hls4ml's Libero backend cannot write streams. Use io_parallel",
+        "flow 'libero': hls4ml's Libero backend cannot write streams; use io_parallel. Flows that can: vitis, vivado, "
+        "vivado_accelerator, quartus, catapult",
     ),
     (
         "libero",
         {},
         "flow 'libero': hls4ml's Libero backend has no exact layer for these nodes, and the project's own layers have no C++ "
-        "for Microchip SmartHLS. Use another flow:\n  requantise: requantise\n  threshold: threshold",
+        "for Microchip SmartHLS. Flows that can: vitis, vivado, vivado_accelerator, quartus, catapult\n  requantise: requantise\n"
+        "  threshold: threshold",
     ),
     (
         "oneapi",
         {},
         "flow 'oneapi': hls4ml's oneAPI backend has no exact layer for these nodes, and the project's own layers have no C++ "
-        "for Intel oneAPI. Use another flow:\n  requantise: requantise\n  threshold: threshold",
+        "for Intel oneAPI. Flows that can: vitis, vivado, vivado_accelerator, quartus, catapult\n  requantise: requantise\n"
+        "  threshold: threshold",
     ),
     (
         "quartus",
         {"strategy": "distributed_arithmetic"},
-        "flow 'quartus': hls4ml has distributed arithmetic for Vitis and Vivado only. Use strategy latency",
+        "flow 'quartus': hls4ml has distributed arithmetic for Vitis and Vivado only; use strategy latency. Flows that can: vitis, "
+        "vivado",
     ),
 ]
 
@@ -319,7 +360,9 @@ def test_a_flow_of_two_outputs_for_the_accelerator_is_refused() -> None:
     x = builder.add(Input((2,), IntegerType(True, 4)), name="x")
     for number in range(2):
         builder.output(builder.add(Relu(), x, name=f"relu {number}"), name=f"{number}")
-    with pytest.raises(UnsupportedModel, match="takes networks of one input and one output, this one has 1 and 2"):
+    with pytest.raises(
+        UnsupportedModel, match=r"one input and one output, this one has 1 and 2\. Flows that can: vitis, vivado, quar"
+    ):
         plan(builder.build(), Target(), flows=["vivado_accelerator"])
     with pytest.raises(UsageError, match="flow 'modelsim' is not known; allowed: vitis, vivado, vivado_accelerator"):
         plan(builder.build(), Target(), flows=["modelsim"])
@@ -328,5 +371,66 @@ def test_a_flow_of_two_outputs_for_the_accelerator_is_refused() -> None:
 def test_integers_that_a_c_compiler_does_not_take_are_refused() -> None:
     graph = chain(AddBias(np.array([1, 2, 1 << 70], dtype=object)))
     plan(graph, Target(), flows=["catapult"])
-    with pytest.raises(UnsupportedModel, match="C\\+\\+ integers of 64 bits there, those of add_bias are larger"):
+    with pytest.raises(UnsupportedModel) as error:
         plan(graph, Target(), flows=["quartus"])
+    assert str(error.value) == (
+        "flow 'quartus': hls4ml writes constants as C++ integers of 64 bits there, those of these nodes are larger. Flows that can: "
+        "vitis, vivado, vivado_accelerator, catapult\n  add_bias"
+    )
+
+
+def test_a_flow_is_refused_before_any_project_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    import toolchain.backends.hls4ml.project as project
+
+    monkeypatch.setattr(project, "write_project", lambda *_: pytest.fail("a project was written"))
+    with pytest.raises(UnsupportedModel, match="flow 'oneapi'"):
+        plan(network(), Target(), flows=["vitis", "oneapi"])
+
+
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_the_accelerator_has_the_firmware_of_vivado(io_type: str) -> None:
+    """So what is found of hls4ml's own layers in flow vivado holds for it: only the wrapper around the network is added."""
+    graph = chain(Conv(np.ones((2, 2, 2, 3), np.int64), (1, 1), (1, 1)), Relu(), shape=(4, 4, 2))
+    made = plan(graph, Target(find_device("xc7z020clg400-1")), io_type, flows=["vivado", "vivado_accelerator"])
+    firmware: dict[str, dict[str, bytes]] = {"vivado": {}, "vivado_accelerator": {}}
+    for file in made.files:
+        flow, _, path = file.path.partition("/firmware/")
+        if path:
+            firmware[flow][path] = file.content
+    wrapper = {f"{made.top}_axi.cpp", f"{made.top}_axi.h"}
+    assert set(firmware["vivado_accelerator"]) - set(firmware["vivado"]) == wrapper
+    assert {p: c for p, c in firmware["vivado_accelerator"].items() if p not in wrapper} == firmware["vivado"]
+
+
+#: What hls4ml's own layers alone express of the samples of all operations.
+ALONE = {
+    ("libero", "io_parallel"): {"dense", "relu", "requantise"},
+    ("oneapi", "io_parallel"): {
+        "add", "concatenate", "conv", "dense", "max_pool", "multiply", "pad", "relu", "requantise", "transpose", "upsample",
+    },
+}  # fmt: skip
+ALONE["oneapi", "io_stream"] = ALONE["oneapi", "io_parallel"]
+
+
+@pytest.mark.parametrize(("flow", "io_type"), ALONE)
+def test_flows_without_layers_of_this_project_write_what_they_can(flow: str, io_type: str) -> None:
+    cases = [case for cls in LOWERED for case in cls.samples() if case[1]]  # a graph has an input
+    able = [case for case in cases if flow in flows_that_can(side_by_side([case]), io_type)]
+    assert {operation.kind for operation, _ in able} == ALONE[flow, io_type]
+    made = plan(side_by_side(able), Target(), io_type, flows=[flow])
+    # hls4ml leaves out a layer that it has no C++ for in a flow, and says nothing.
+    source = "oneapi/src" if flow == "oneapi" else flow
+    calls = content(made, f"{source}/firmware/cases_top.cpp").count("nnet::")
+    assert calls == len(able) if flow == "oneapi" else calls >= len(able)
+
+
+@pytest.mark.parametrize("io_type", IO_TYPES)
+def test_layers_that_hls4ml_would_leave_out_are_refused(io_type: str) -> None:
+    from toolchain.ir import Slice
+
+    depthwise = Conv(np.ones((3, 3, 1, 2), np.int64), (1, 1), (1, 1), 2)
+    graph = chain(Slice((1, 0, 0), (7, 8, 2), (1, 1, 1)), depthwise, shape=(8, 8, 2))
+    with pytest.raises(UnsupportedModel) as error:
+        plan(graph, Target(), io_type, flows=["oneapi"])
+    nodes = ["slice: cropping2d", *(["conv: depthwiseconv2d"] if io_type == "io_stream" else [])]
+    assert str(error.value).splitlines()[1:] == [f"  {node}" for node in nodes]

@@ -131,7 +131,8 @@ def test_refused_widths() -> None:
     builder.output(builder.add(Dense(np.array([[1], [1 << 70]], dtype=object)), x, name="fc", source="layer/fc"))
     assert refused(builder.build()) == (
         "backend 'rtl' cannot express this network exactly:\n"
-        "  fc (dense from layer/fc): inputs have 65 bits; allowed are 64. Quantise the input of this layer"
+        "  fc (dense from layer/fc): inputs have 65 bits; allowed are 64. Quantise the input of this layer. "
+        "Backend that can: hls4ml"
     )
     builder = GraphBuilder("wide")
     x = builder.add(Input((2,), IntegerType(True, 4)), name="x")
@@ -152,7 +153,9 @@ def test_refused_results_without_use() -> None:
     x = builder.add(Input((2,), IntegerType(True, 4)), name="x")
     builder.add(Relu(), x, name="a")
     builder.output(builder.add(Relu(), x, name="b"))
-    assert refused(builder.build()).endswith("\n  a (relu): its result is not used; remove the node")
+    assert refused(builder.build()).endswith(
+        "\n  a (relu): its result is not used; remove the node. Backend that can: hls4ml"
+    )
 
 
 def test_bad_folding_is_refused() -> None:

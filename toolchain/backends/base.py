@@ -48,10 +48,25 @@ def refusals(backend: str, graph: Graph, target: Target) -> dict[Node, str]:
 
 
 def require_supported(backend: str, graph: Graph, target: Target) -> None:
-    """Raise UnsupportedModel, naming every node that the backend cannot express."""
-    refused = [f"{node}: {reason}" for node, reason in refusals(backend, graph, target).items()]
+    """Raise UnsupportedModel, naming every node that the backend cannot express, with the reason and the backends that can."""
+    refused = [
+        f"{node}: {reason}. {_others(backend, node, graph, target)}"
+        for node, reason in refusals(backend, graph, target).items()
+    ]
     if refused:
         raise UnsupportedModel(f"backend {backend!r} cannot express this network exactly:\n  " + "\n  ".join(refused))
+
+
+def _others(backend: str, node: Node, graph: Graph, target: Target) -> str:
+    """Which of the other backends can express the node, as a sentence."""
+    able = [
+        name
+        for name in _BACKENDS
+        if name != backend and find_backend(name).why_unsupported(node, graph, target) is None
+    ]
+    if not able:
+        return "No other backend can"
+    return f"{'Backend' if len(able) == 1 else 'Backends'} that can: {', '.join(able)}"
 
 
 def make_plan(backend: str, graph: Graph, target: Target) -> BuildPlan:

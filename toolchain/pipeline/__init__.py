@@ -41,7 +41,7 @@ def build_hardware(
         input_type, input_samples, input_bits, output ('auto', 'class', 'logits'), cycles_per_frame,
         frames_per_second, latency_us, budget ('LUT=20000,DSP=50', a mapping such as {'LUT': 20000}, or 'device'), folding (a
         file as a build's rtl/folding.json, or its content: {'conv1': {'pe': 4, 'simd': 9}}), clock_mhz, bulk_vectors,
-        skip_rungs, measure, io_type, strategy and hls_flows of the HLS projects; as in `bitwright build --help`. bulk_vectors: of rung 3; without it as many as fit about 8 million
+        skip_rungs, measure, io_type, strategy, hls_flows and hls_cosim of the HLS projects; as in `bitwright build --help`. bulk_vectors: of rung 3; without it as many as fit about 8 million
         cycles, 1,000 to 100,000.
     Raises ToolchainError (see toolchain.errors); Mismatch if anything differs from the interpreter.
     """
@@ -135,6 +135,7 @@ def _tasks(context: Context, loaded: Any) -> list[Task]:
         if until >= Stage.BITSTREAM:
             add("bitstream", hardware.run_bitstream, "rtl", "synthesis")
     if until >= Stage.HLS and (request.backend == "hls4ml" or 2 not in skip):
+        hls.require_compiler(context)
         add("hls", hardware.run_hls, "graph")
         if request.backend == "hls4ml" and hls.compiled_flow(context) is not None and not skip & {2, 3, 4}:
             add("hls_rtl", hls.run_hls_rtl, "hls")

@@ -10,10 +10,11 @@ from typing import Any
 import toolchain
 from toolchain.build.folder import StageResult
 from toolchain.build.tool import distribution_version
+from toolchain.ir import Graph
 from toolchain.measure.fpga import ToolVersion, fpga_measurements, resource_measurements
 from toolchain.measure.record import Kind, Measurement
 from toolchain.pipeline.context import Context
-from toolchain.pipeline.hls import compiled_flow, why_not_compiled
+from toolchain.pipeline.hls import compiled_flow, hls_graph, why_not_compiled
 from toolchain.pipeline.request import HLS_FLOWS
 from toolchain.report.describe import describe_graph
 from toolchain.report.report import Report
@@ -25,15 +26,14 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
     request, model = context.request, context.model
     target = request.target
     facts = {name: result.facts for name, result in results.items()}
-    ladder = [facts[name]["rung"] for name in ("graph", "hls", "simulation", "bench", "netlist") if name in facts]
-    ladder += facts.get("hls_rtl", {}).get("rungs", [])
+    ladder = [facts[name]["rung"] for name in ("graph", "simulation", "bench", "netlist") if name in facts]
+    ladder += [entry for name in ("hls", "hls_rtl") if name in facts for entry in facts[name]["rungs"]]
     notes = [note for name in ("graph", "measure") if name in facts for note in facts[name]["notes"]]
     if "rtl" in facts and "targets" in facts["rtl"]["facts"]:
         notes.extend(_asked(facts["rtl"]["facts"]["targets"], target.clock_mhz))
     for number in sorted(request.skip_rungs):
         notes.append(f"Rung {number} was left out as asked.")
-    if facts.get("hls", {}).get("note"):
-        notes.append(facts["hls"]["note"])
+    notes += facts["hls"]["notes"] if "hls" in facts else []
     if request.backend == "hls4ml" and "hls" in facts:
         notes += facts["hls_rtl"]["notes"] if "hls_rtl" in facts else [_why_no_hls_rtl(context)]
     if "finn" in facts:
@@ -49,13 +49,13 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         model=request.name,
         graph_digest=model.graph.digest,
         accuracy=model.facts["accuracy"],
-        ladder=[entry for entry in ladder if entry is not None],
+        ladder=sorted((entry for entry in ladder if entry is not None), key=lambda entry: int(entry["rung"])),
         measurements=[*_fpga(context, facts), *_hls_estimates(facts), *_processors(facts)],
         artefacts=_artefacts(context, results),
         confusion_matrix=model.facts["confusion_matrix"],
         quantisation=model.facts["quantisation"],
         checks=[*model.facts["checks"], *([facts["board"]["check"]] if "board" in facts else [])],
-        graph=describe_graph(context.hardware_graph if "rtl" in facts else model.graph),
+        graph=describe_graph(_built_graph(context, facts)),
         folding=_folding(facts["rtl"]["facts"]) if "rtl" in facts else [],
         toolchain_version=toolchain.__version__,
         backend=request.backend,
@@ -64,6 +64,12 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
         notes=notes,
         timings={name: round(result.seconds, 3) for name, result in results.items()},
     )
+
+
+def _built_graph(context: Context, facts: Mapping[str, Any]) -> Graph:
+    if "rtl" in facts:
+        return context.hardware_graph
+    return hls_graph(context)[0] if context.request.backend == "hls4ml" and "hls" in facts else context.model.graph
 
 
 def _why_no_hls_rtl(context: Context) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from toolchain.build.folder import StageResult, source_digest
 from toolchain.errors import BuildFailed
 from toolchain.pipeline.context import Context, refuse_mismatch, rung, versions
 from toolchain.pipeline.finn import SIMULATION, read_plan
+from toolchain.pipeline.hls import hls_graph, plain_sums_notes, run_flows, runnable_flows
 from toolchain.plan import BuildPlan
 
 #: Corner and random vectors that rung 2 adds to the user's own.
@@ -30,63 +30,62 @@ _BENCH_VECTORS = 24
 def run_hls(context: Context) -> StageResult:
     """Stage `hls`: the hls4ml project, compiled for the CPU, and rung 2.
 
-    Where another backend was asked for, a network that hls4ml cannot express is no error: the report says what is missing.
+    Backend hls4ml: the graph that becomes hardware, and every flow that a plain C++ compiler can run. Where another backend was
+    asked for, the model's graph and one flow, and a network that hls4ml cannot express is no error: the report says what is missing.
     """
-    graph, target = context.model.graph, context.request.target
+    target, request = context.request.target, context.request
+    whole = request.backend == "hls4ml"
+    graph, class_note = hls_graph(context) if whole else (context.model.graph, "")
 
     def work(folder: Path) -> dict[str, Any]:
         from toolchain.backends.base import refusals, require_supported
-        from toolchain.backends.hls4ml import DEFAULT_FLOWS, FLOWS
+        from toolchain.backends.hls4ml import DEFAULT_FLOWS
         from toolchain.backends.hls4ml import plan as plan_hls
-        from toolchain.build.tools.hls4ml import compile_csim
-        from toolchain.verify.hls import verify_csim
 
         say = context.say("hls")
-        refused = refusals("hls4ml", graph, target) if context.request.backend != "hls4ml" else {}
+        refused = {} if whole else refusals("hls4ml", graph, target)
         if refused:
             kinds = ", ".join(sorted({node.operation.kind for node in refused}))
             note = f"Rung 2 (HLS C++) is absent: backend 'hls4ml' cannot express {kinds} of this network."
             say(note)
-            return {"plan_digest": None, "rung": None, "facts": {}, "note": note}
+            return {"plan_digest": None, "rungs": [], "facts": {}, "notes": [note]}
         say("writing the HLS project")
         require_supported("hls4ml", graph, target)
-        flows = context.request.hls_flows or DEFAULT_FLOWS
-        plan = plan_hls(graph, target, context.request.io_type, strategy=context.request.strategy, flows=flows)
+        flows = request.hls_flows or DEFAULT_FLOWS
+        plan = plan_hls(graph, target, request.io_type, strategy=request.strategy, flows=flows)
         plan.write(folder)
-        flow = next((name for name in flows if not FLOWS[name].csim), None)
-        if flow is None and 2 not in context.request.skip_rungs:
-            note = f"Rung 2 (HLS C++) is absent: {FLOWS[flows[0]].csim}."
+        facts = dict(plan.facts)
+        notes = [*filter(None, [class_note]), *plain_sums_notes(facts)]
+        result = {"plan_digest": plan.digest, "rungs": [], "facts": facts, "notes": notes}
+        if 2 in request.skip_rungs:
+            return result
+        compiled, missing = runnable_flows(facts)
+        notes += missing
+        for note in missing:
             say(note)
-            return {"plan_digest": plan.digest, "rung": None, "facts": dict(plan.facts), "note": note}
-        if 2 in context.request.skip_rungs:
-            return {"plan_digest": plan.digest, "rung": None, "facts": dict(plan.facts)}
-        say("compiling the HLS C++ for the CPU")
-        library = folder / "csim" / "model.so"
-        assert flow is not None
-        compile_csim(folder, plan.facts, library, log=folder / "csim" / "compile.log", flow=flow)
-        started = time.monotonic()
+        # Another backend's design is checked by the meaning of its graph, for which one flow is enough.
+        compiled = compiled if whole else compiled[:1]
         count = len(context.model.x_integers) + _EXTRA_HLS_VECTORS
-        if context.request.backend != "hls4ml":
+        if not whole:
             products = sum(node.operation.multiplications(*graph.input_types(node)) for node in graph.nodes)
             count = min(count, max(_FEWEST_HLS_VECTORS, _HLS_PRODUCTS // max(1, products)))
         x = context.vectors(count, seed=2)
-        say(f"rung 2: {len(x)} vectors")
-        result = verify_csim(graph, library, folder, plan.facts, x, flow=flow)
-        refuse_mismatch("rung 2 (HLS C++ on the CPU)", result.mismatches, result.first_mismatch)
-        entry = rung(2, "HLS C++ on the CPU", result.vectors, result.mismatches, time.monotonic() - started)
-        return {"plan_digest": plan.digest, "rung": entry, "facts": dict(plan.facts)}
+        return {**result, "rungs": run_flows(graph, folder, facts, compiled, x, say)}
 
     key = {
         "graph": graph.digest,
         "vectors": context.model.result.key,
         "part": target.device.part if target.device else None,
         "clock_mhz": target.clock_mhz,
-        "skip": 2 in context.request.skip_rungs,
-        "hls": [context.request.io_type, context.request.strategy, list(context.request.hls_flows)],
-        "cycles_per_frame": target.cycles_per_frame if context.request.strategy == "resource" else None,
-        "whole": context.request.backend == "hls4ml",
-        "sources": source_digest("ir", "backends/hls4ml", "data/hls_templates", "build/tools", "verify/hls.py"),
-        "versions": versions("hls4ml", "numpy"),
+        "skip": 2 in request.skip_rungs,
+        "hls": [request.io_type, request.strategy, list(request.hls_flows)],
+        "note": class_note,
+        "cycles_per_frame": target.cycles_per_frame if request.strategy == "resource" else None,
+        "whole": whole,
+        "sources": source_digest(
+            "ir", "backends/hls4ml", "data/hls_templates", "build/tools", "verify/hls.py", "pipeline/hls.py"
+        ),
+        "versions": versions("hls4ml", "numpy", *(["da4ml"] if request.strategy == "distributed_arithmetic" else [])),
     }
     return context.stage("hls", key, work, keep=lambda path: path.suffix not in (".o", ".d"))
 

@@ -49,7 +49,7 @@ class Request:
 
     source: the model file; folder: its model.toml, if it has one. weights: a file of weights for it, or None. vectors: the file of inputs and labels, or None.
     input_types: of inputs that the model does not quantise itself. output: 'auto', 'class' or 'logits'. skip_rungs: rungs of the ladder that are left out.
-    io_type (None: by the network), strategy, hls_flows (() for the default): of the HLS projects.
+    io_type (None: by the network), strategy, hls_flows (() for the default): of the HLS projects. hls_cosim: cosimulate their RTL too.
     """
 
     source: Path
@@ -69,6 +69,7 @@ class Request:
     io_type: str | None = None
     strategy: str = "latency"
     hls_flows: tuple[str, ...] = ()
+    hls_cosim: bool = False
 
     @property
     def name(self) -> str:
@@ -102,6 +103,7 @@ def make_request(
     io_type: str | None = None,
     strategy: str = "latency",
     hls_flows: Sequence[str] = (),
+    hls_cosim: bool = False,
 ) -> Request:
     """Check the arguments of `toolchain.build_hardware` (see there) and find what they name.
 
@@ -124,6 +126,10 @@ def make_request(
         )
     if loadable_weights and backend != "rtl":
         raise UsageError(f"loadable weights are made by backend 'rtl' only, found backend {backend!r}")
+    if hls_cosim and backend != "hls4ml":
+        raise UsageError(f"a cosimulation is one of backend 'hls4ml', found backend {backend!r}")
+    if hls_cosim and {2, 3, 4} & set(skip_rungs):
+        raise UsageError("a cosimulation needs rungs 2, 3 and 4; leave out --skip-rung or --hls-cosim")
     target = replace(target, loadable_weights=loadable_weights, folding=read_folding(folding))
     if bulk_vectors is not None and (type(bulk_vectors) is not int or bulk_vectors < 1):
         raise UsageError(f"bulk_vectors must be a whole number of at least 1, found {bulk_vectors!r}")
@@ -149,6 +155,7 @@ def make_request(
         io_type=io_type,
         strategy=strategy,
         hls_flows=_hls_flows(io_type, strategy, hls_flows),
+        hls_cosim=hls_cosim,
     )
 
 

@@ -61,7 +61,7 @@ def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
     if family not in _FAMILIES:
         return f"FINN's RTL is built for AMD parts and, without a vendor's cells, for ECP5; found a part of family {family!r}"
     reason = streaming(node, graph, target)
-    return f"{reason}. FINN's RTL does not have it either; backend 'hls4ml' may" if reason else None
+    return f"{reason}. FINN's RTL does not have it either" if reason else None
 
 
 def finn_part(target: Target) -> str:

@@ -45,11 +45,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Lowered:
-    """Layers in order, (node, identifier) of the inputs, and (node, identifier) of each tensor that leaves."""
+    """Layers in order, (node, identifier) of the inputs, and (node, identifier) of each tensor that leaves.
+
+    reuse_factors: of each sum of products as the project has it. plain_sums: the nodes whose products no strategy of hls4ml builds.
+    """
 
     layers: tuple[Layer, ...]
     inputs: tuple[tuple[str, str], ...]
     outputs: tuple[tuple[str, str], ...]
+    reuse_factors: Mapping[str, int]
+    plain_sums: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Lowering:
         # No name that hls4ml makes up begins like this.
         self._identifier = {name: f"node_{identifier}" for name, identifier in names.items()}
         self._layers: list[Layer] = []
+        self._reuse_factors: dict[str, int] = {}
+        self._plain_sums: list[str] = []
         self.tensor: dict[str, str] = {}
 
     def run(self) -> Lowered:
@@ -94,7 +101,7 @@ class Lowering:
         outputs = tuple((name, self._output(name, index)) for index, name in enumerate(self._left_by()))
         inputs = tuple((node.name, self._identifier[node.name]) for node in self.graph.inputs)
         layers = _share_readers(self._layers, self.options.clones) if self.options.stream else self._layers
-        return Lowered(tuple(layers), inputs, outputs)
+        return Lowered(tuple(layers), inputs, outputs, self._reuse_factors, tuple(self._plain_sums))
 
     def identifier(self, node: Node) -> str:
         return self._identifier[node.name]
@@ -110,6 +117,12 @@ class Lowering:
     def leaves(self, node: Node) -> bool:
         """Whether the node's result leaves the graph."""
         return any(output.tensor == node.name for output in self.graph.outputs)
+
+    def note_sums(self, node: Node, reuse_factor: int, *, plain: bool) -> None:
+        """Remember how often the multipliers of a sum of products are used, and whether hls4ml's strategies do not reach it."""
+        self._reuse_factors[node.name] = reuse_factor
+        if plain:
+            self._plain_sums.append(node.name)
 
     def add(self, layer: Layer, *nodes: Node) -> None:
         """Append a layer, whose result is that of `nodes`."""

@@ -7,14 +7,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from toolchain.backends.hls4ml.flow_support import flow_options, require_flow
 from toolchain.backends.hls4ml.flows import DEFAULT_FLOWS, FLOWS, Flow
-from toolchain.backends.hls4ml.lower import Lowered, Options, lower
+from toolchain.backends.hls4ml.lower import Lowered, lower
 from toolchain.backends.hls4ml.reuse import STRATEGIES, reuse_factors
 from toolchain.build.tools.hls4ml import DISTRIBUTED_ARITHMETIC
 from toolchain.data_folders import HLS_TEMPLATES
-from toolchain.errors import BoardError, UnsupportedModel, UsageError
+from toolchain.errors import BoardError, UsageError
 from toolchain.identifiers import identifiers
 from toolchain.ir import Conv, Graph, MaxPool, SumPool
 from toolchain.plan import BuildPlan, PlannedFile
@@ -46,12 +45,14 @@ def plan(
     axis after the other); None for `default_io_type`. strategy: how hls4ml builds sums of products: 'latency', 'resource' or 'distributed_arithmetic'.
     With 'resource', multipliers are shared as far as the target's cycles_per_frame allow. own_layers: 'always' takes hls4ml's own
     layers also where they are known to be wrong, '' is each flow's choice.
-    Raises UsageError for another one, BoardError for a part that cannot be written into Tcl, UnsupportedModel for layers that a
-    flow cannot have, ToolNotFound without hls4ml or, for distributed arithmetic, without da4ml.
-    Facts: top, io_type, strategy, reuse_factors (by node), part, part_is_default, clock_period_ns, flows, csim (by flow: '' or why
-    a plain C++ compiler cannot run it); inputs and outputs in the order of the ports, each with node, identifier, shape, signed,
-    width, fraction; fewest_bits (by flow: how wide a port is at least); layers (of the first flow), each with node, identifier, kind and shape; untraced: flows whose layers hand
-    no results to the bridge.
+    Raises UsageError for another one, BoardError for a part that cannot be written into Tcl, ToolNotFound without hls4ml or, for
+    distributed arithmetic, without da4ml; before anything is written, UnsupportedModel for what a flow cannot have, naming the
+    flows that can.
+    Facts: top, io_type, strategy, part, part_is_default, clock_period_ns, flows; by flow: reuse_factors (by node, as its project
+    has them), plain_sums (nodes whose products no strategy of hls4ml builds: depthwise layers and those of this project), csim ('' or
+    why a plain C++ compiler cannot run it), fewest_bits (how wide a port is at least); inputs and outputs in the order of the
+    ports, each with node, identifier, shape, signed, width, fraction; layers, each with node, identifier, kind and shape;
+    untraced: flows whose layers hand no results to the bridge.
     """
     from toolchain.backends.hls4ml.project import ProjectSettings, write_project
 
@@ -68,77 +69,38 @@ def plan(
     # The suffix keeps a graph called 'exp' or 'main' from being a function that already exists.
     top = f"{identifiers([graph.name])[graph.name]}_top"
     period = f"{1000 / target.clock_mhz:.6g}"
-    files: list[PlannedFile] = []
     lowered: dict[str, Lowered] = {}
     for name in flows:
-        flow = FLOWS[name]
-        options = Options(io_type, strategy, reuse, own_layers or flow.own_layers, flow.clones)
+        options = flow_options(name, io_type, strategy, reuse, own_layers)
         lowered[name] = lower(graph, options)
-        _refuse(name, flow, lowered[name], options)
-        settings = ProjectSettings(name, top, _part(target, flow)[0], period, io_type)
-        files += [PlannedFile(f"{name}/{file.path}", file.content) for file in write_project(lowered[name], settings)]
+        require_flow(name, graph, lowered[name], options)
+    files: list[PlannedFile] = []
+    for name, layers in lowered.items():
+        settings = ProjectSettings(name, top, _part(target, FLOWS[name])[0], period, io_type)
+        files += [PlannedFile(f"{name}/{file.path}", file.content) for file in write_project(layers, settings)]
     files += [PlannedFile(path, (HLS_TEMPLATES / "hls4ml" / path).read_bytes()) for path in CSIM_SOURCES]
     first = lowered[flows[0]]
+    traced = [name for name in flows if FLOWS[name].platform == "ap"]
     part, is_default = _part(target, FLOWS[flows[0]])
     facts: dict[str, Any] = {
         "top": top,
         "io_type": io_type,
         "strategy": strategy,
-        "reuse_factors": dict(reuse),
+        "reuse_factors": {name: dict(lowered[name].reuse_factors) for name in flows},
+        "plain_sums": {name: list(lowered[name].plain_sums) for name in flows},
         "part": part,
         "part_is_default": is_default,
         "clock_period_ns": float(period),
         "flows": list(flows),
         "csim": {name: FLOWS[name].csim for name in flows},
         "fewest_bits": {name: 2 if FLOWS[name].own_layers == "never" else 1 for name in flows},
-        "untraced": [name for name in flows if FLOWS[name].platform != "ap"],
+        "untraced": [name for name in flows if name not in traced],
         "inputs": _ports(graph, first.inputs),
         "outputs": _ports(graph, first.outputs),
-        "layers": _layers(first),
+        # Where the flows' layers differ, those of the flows that hand their results out.
+        "layers": _layers(lowered[traced[0]] if traced else first),
     }
     return BuildPlan("hls4ml", top, tuple(files), facts)
-
-
-def _refuse(name: str, flow: Flow, lowered: Lowered, options: Options) -> None:
-    """Raise UnsupportedModel for what the flow's C++ cannot have."""
-    if name == "libero" and options.stream:
-        raise UnsupportedModel("flow 'libero': hls4ml's Libero backend cannot write streams. Use io_parallel")
-    if options.strategy == "distributed_arithmetic" and name not in ("vitis", "vivado"):
-        raise UnsupportedModel(
-            f"flow {name!r}: hls4ml has distributed arithmetic for Vitis and Vivado only. Use strategy latency"
-        )
-    if name == "vivado_accelerator" and (len(lowered.inputs), len(lowered.outputs)) != (1, 1):
-        raise UnsupportedModel(
-            f"flow 'vivado_accelerator' takes networks of one input and one output, this one has {len(lowered.inputs)} and "
-            f"{len(lowered.outputs)}. Use flow vivado or vitis"
-        )
-    constants = [(layer.node, layer.attributes.get("constants_data")) for layer in lowered.layers]
-    large = [node for node, values in constants if values is not None and np.abs(values).max() >= 1 << 63]
-    if name == "quartus" and large:
-        raise UnsupportedModel(
-            f"flow 'quartus': hls4ml writes constants as C++ integers of 64 bits there, those of {', '.join(large)} are larger. "
-            "Use another flow"
-        )
-    known = _LIBERO if name == "libero" else None
-    foreign = [
-        layer
-        for layer in lowered.layers
-        if not flow.platform and (layer.kind.startswith("Bitwright") or (known and layer.kind not in known))
-    ]
-    if foreign:
-        listed = "\n  ".join(dict.fromkeys(f"{layer.node}: {_kind(layer.kind)}" for layer in foreign))
-        raise UnsupportedModel(
-            f"flow {name!r}: hls4ml's {flow.backend} backend has no exact layer for these nodes, and the project's own "
-            f"layers have no C++ for {flow.vendor_tool}. Use another flow:\n  {listed}"
-        )
-
-
-#: Layers that hls4ml's Libero backend has.
-_LIBERO = ("InputLayer", "Dense", "Activation", "Reshape")
-
-
-def _kind(kind: str) -> str:
-    return kind.removeprefix("Bitwright").lower()
 
 
 def _part(target: Target, flow: Flow) -> tuple[str, bool]:

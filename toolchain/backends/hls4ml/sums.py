@@ -65,7 +65,7 @@ def _rows(lowering: Lowering, node: Node, operation: Dense) -> None:
         "accum_t": fixed_word(accumulator(operation, x.element, None)),
         "group_inputs": x.channels,
         "group_outputs": operation.weights.shape[1],
-        "reuse_factor": lowering.options.reuse_factors.get(node.name, 1),
+        "reuse_factor": _requested(lowering, node),
     }
     lowering.extend(node, "BitwrightConv", parameters, operation.weights, operation.weight_fraction)
 
@@ -82,7 +82,7 @@ def _(lowering: Lowering, node: Node, operation: Conv) -> None:
         "accum_t": fixed_word(accumulator(operation, x.element, None)),
         "group_inputs": operation.weights.shape[-2],
         "group_outputs": operation.output_channels // operation.groups,
-        "reuse_factor": lowering.options.reuse_factors.get(node.name, 1),
+        "reuse_factor": _requested(lowering, node),
     }
     lowering.extend(node, "BitwrightConv", parameters, operation.weights, operation.weight_fraction)
 
@@ -94,12 +94,20 @@ def _(lowering: Lowering, node: Node, operation: AddBias) -> None:
         lowering.extend(node, "BitwrightAddBias", parameters, operation.bias, operation.bias_fraction)
 
 
+def _requested(lowering: Lowering, node: Node) -> int:
+    """The reuse factor of one of the project's own layers, which is a pragma to AMD's compilers and nothing to others."""
+    factor = lowering.options.reuse_factors.get(node.name, 1) if not lowering.options.only_extensions else 1
+    lowering.note_sums(node, factor, plain=True)
+    return factor
+
+
 def _settings(lowering: Lowering, node: Node, kind: str) -> dict[str, Any]:
     """How hls4ml builds the layer's products. Depthwise layers know one way only."""
     strategy = lowering.options.strategy
-    if strategy == "latency" or kind.startswith("Depthwise"):
-        return {}
-    return {"Strategy": strategy, "ReuseFactor": lowering.options.reuse_factors.get(node.name, 1)}
+    depthwise = kind.startswith("Depthwise")
+    factor = 1 if depthwise else lowering.options.reuse_factors.get(node.name, 1)
+    lowering.note_sums(node, factor, plain=depthwise)
+    return {} if strategy == "latency" or depthwise else {"Strategy": strategy, "ReuseFactor": factor}
 
 
 def _with_bias(

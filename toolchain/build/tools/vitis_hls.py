@@ -21,6 +21,7 @@ from toolchain.errors import BuildFailed, ToolNotFound
 PROGRAMS: dict[str, dict[str, tuple[str, ...]]] = {
     "vitis": {"vitis-run": ("--mode", "hls", "--tcl"), "vitis_hls": ("-f",)},
     "vivado": {"vivado_hls": ("-f",)},
+    "vivado_accelerator": {"vivado_hls": ("-f",)},
 }
 _SCRIPT, _OPTIONS = "build_prj.tcl", "build_opt.tcl"
 _LARGEST_REPORT_BYTES = 16 << 20
@@ -49,11 +50,16 @@ TOOL = Tool(
 )
 
 
-def synthesise(project: Path, flow: str, *, cosimulate: bool, log: Path, timeout_s: float = 6 * 3600) -> Completed:
-    """Compile the project of `flow` (a key of PROGRAMS) into RTL, and with `cosimulate` run its own test bench on both.
+def compiled_top(flow: str, top: str) -> str:
+    """The function that the flow's script compiles for the network's function `top`."""
+    return f"{top}_axi" if flow == "vivado_accelerator" else top
 
-    Changes the project's build options, and leaves what hls4ml's script leaves. Raises ToolNotFound with the names that were looked
-    for, BuildFailed.
+
+def synthesise(project: Path, flow: str, *, cosimulate: bool, log: Path, timeout_s: float = 6 * 3600) -> Completed:
+    """Compile the project of `flow` (a key of PROGRAMS) into RTL, and with `cosimulate` run its own test bench on C++ and RTL.
+
+    Changes the project's build options, and leaves what hls4ml's script leaves. That script ends in an error where C++ and RTL do
+    not print the same. Raises ToolNotFound with the names that were looked for, BuildFailed.
     """
     found = find_compiler(flow)
     if found is None:
@@ -61,10 +67,14 @@ def synthesise(project: Path, flow: str, *, cosimulate: bool, log: Path, timeout
         raise ToolNotFound(f"HLS compiler for flow {flow!r}: {names} was not found on PATH. {TOOL.lost}")
     chosen = {"reset": 1, "csim": int(cosimulate), "synth": 1, "cosim": int(cosimulate), "validation": int(cosimulate)}
     chosen |= {"export": 0, "vsynth": 0, "fifo_opt": 0}
-    (project / _OPTIONS).write_text(
-        "".join(["array set opt {\n", *(f"    {k} {v}\n" for k, v in chosen.items()), "}\n"])
-    )
     command = [*found.command, _SCRIPT]
+    if flow == "vitis":
+        lines = ["array set opt {\n", *(f"    {name} {value}\n" for name, value in chosen.items()), "}\n"]
+        (project / _OPTIONS).write_text("".join(lines))
+    else:
+        # The script of these flows reads no file. It looks for 'synth=' and so on in each argument, and takes 'vsynth=' for one
+        # where nothing comes before it: all have to be one argument, in this order.
+        command.append(" ".join(f"{name}={value}" for name, value in chosen.items()))
     return run(command, cwd=project, log=log, what=f"HLS compiler on the {flow} project", timeout_s=timeout_s)
 
 
@@ -87,9 +97,9 @@ class HlsReport:
     available: dict[str, float]
 
 
-def report_path(project: Path, top: str) -> Path:
-    """Where the compilers leave their report of the top function."""
-    return project / f"{top}_prj" / "solution1" / "syn" / "report" / f"{top}_csynth.xml"
+def report_path(project: Path, top: str, flow: str = "vitis") -> Path:
+    """Where the compilers leave their report of the function that the script compiles. top: the network's function."""
+    return project / f"{top}_prj" / "solution1" / "syn" / "report" / f"{compiled_top(flow, top)}_csynth.xml"
 
 
 def read_report(path: Path) -> HlsReport:
