@@ -13,6 +13,7 @@ import numpy as np
 
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends.exact.ties import Ties
+from toolchain.frontends.imported import Inner
 from toolchain.frontends.input_samples import SampledType, resolve_input_type
 from toolchain.frontends.model_folder import (
     ModelFolder,
@@ -56,7 +57,7 @@ class LoadedModel:
         on the steps of the declared input type only.
     sampled_input: the input's type and what it does to the samples that were given for it, or None.
     quantisation: what post-training quantisation did and what it cost, as in model.toml; {} for other models.
-    ties: where the steps of the graph's quantising nodes begin exactly, where the frontend knows.
+    ties, deviations, inner: what the frontend knows of the framework's own float32 arithmetic; see `ImportedModel`.
     """
 
     name: str
@@ -69,6 +70,8 @@ class LoadedModel:
     sampled_input: SampledType | None = None
     quantisation: Mapping[str, Any] = field(default_factory=dict)
     ties: Mapping[str, Ties] = field(default_factory=dict)
+    deviations: Mapping[str, np.ndarray] = field(default_factory=dict)
+    inner: Inner | None = None
 
 
 def load_model(
@@ -160,7 +163,7 @@ def load_model(
     done = folder.quantisation if folder else {}
     return LoadedModel(
         name, graph, imported.framework, files, imported.run, folder, imported.quantises_input, sampled, done,
-        imported.ties,
+        imported.ties, imported.deviations, imported.inner,
     )  # fmt: skip
 
 
@@ -174,6 +177,7 @@ def loaded_from(quantised: QuantisedModel) -> LoadedModel:
     return LoadedModel(
         quantised.name, imported.graph, imported.framework, source.files, imported.run, source.folder,
         imported.quantises_input, quantisation=quantised.summary, ties=imported.ties,
+        deviations=imported.deviations, inner=imported.inner,
     )  # fmt: skip
 
 
@@ -240,4 +244,6 @@ def _load_object(
         None,
         imported.quantises_input,
         ties=imported.ties,
+        deviations=imported.deviations,
+        inner=imported.inner,
     )

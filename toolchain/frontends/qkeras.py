@@ -19,7 +19,7 @@ from typing import Any
 
 from toolchain.errors import InputError, UnsupportedModel
 from toolchain.frontends.exact.values import RealInput, Site, violations_named
-from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.imported import ImportedModel, Meaning, meaning_of
 from toolchain.frontends.qkeras_file import load_file, load_weights_file
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, call_reader, reader_of
 from toolchain.frontends.qkeras_network import Call, Forward, require_network, sample_shape, traverse
@@ -58,11 +58,15 @@ def import_model(
     declared = InputType.parse(input_type) if input_type is not None else None
     inputs = [_input(walk, tensor, declared, where) for tensor in model.inputs]
     bare: dict[tuple[int, ...], Callable[[Any], Any]] = {}
+    meanings: dict[tuple[int, ...], Meaning] = {}
 
     def visit(call: Call, values: list[Value]) -> Value:
         site = call.site(where)
         with violations_named(site.label):
             result = call_reader(walk, call.layer, values, site)
+        meaning = meaning_of(walk, result)
+        if meaning is not None and meaning.node not in {known.node for known in meanings.values()}:
+            meanings[call.key] = meaning
         return replace(result, call=call) if isinstance(result, OnHost) and result.call is None else result
 
     def accept(call: Call) -> None:
@@ -87,7 +91,9 @@ def import_model(
         if tensor is None:
             raise UnsupportedModel(f"{where + ': ' if where else ''}{named}: its input {name!r} reaches no output")
         tensors.append(tensor)
-    return ImportedModel(graph, version(), Forward(model, tensors, names, bare), quantises_input=declared is None)
+    forward = Forward(model, tensors, names, bare, meanings)
+    quantises = declared is None
+    return ImportedModel(graph, version(), forward, quantises, walk.ties, walk.deviations, forward.inner)
 
 
 def _site(layer: Any, where: str) -> Site:

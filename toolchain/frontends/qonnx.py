@@ -27,7 +27,7 @@ from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import Line, RealInput, Site, violations_named
 from toolchain.frontends.exact.walk import Walk
-from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.imported import ImportedModel, Inner, Meaning, meaning_of
 from toolchain.frontends.onnx_ends import HOST_FUNCTIONS, endings
 from toolchain.frontends.onnx_layout import CHANNELS_LAST_DOMAIN, input_axes
 from toolchain.frontends.onnx_nodes.channels_last import read_channels_last
@@ -118,9 +118,24 @@ def import_proto(
         name: value.values.shape if isinstance(value, Constant) else (None, *file_shape(value))
         for name, value in reader.values.items()
     }
-    run = framework_run(proto, [value.name for value in inputs], finals, shapes)
+    names = [value.name for value in inputs]
+    run = framework_run(proto, names, finals, shapes)
     quantises = declared is None and not any(types.values())
-    return ImportedModel(walk.finish(), framework, run, quantises, walk.ties)
+    inner = _inner(proto, names, reader.meanings, shapes)
+    return ImportedModel(walk.finish(), framework, run, quantises, walk.ties, walk.deviations, inner)
+
+
+def _inner(proto: Any, inputs: list[str], meanings: Mapping[str, Meaning], shapes: Mapping[str, Shape]) -> Inner:
+    """The file's execution up to every tensor whose meaning is known; made when it is first needed."""
+
+    def inner(x: Any) -> dict[str, np.ndarray]:
+        if not meanings:
+            return {}
+        found = framework_run(proto, inputs, {name: name for name in meanings}, shapes)(x)
+        arrays = found if len(meanings) > 1 else {next(iter(meanings)): found}
+        return {meaning.node: meaning.integers(arrays[name]) for name, meaning in meanings.items()}
+
+    return inner
 
 
 def _read(reader: Reader, node: Any, where: str) -> None:
@@ -159,6 +174,9 @@ def _read(reader: Reader, node: Any, where: str) -> None:
     for tensor, result in zip(node.output, results if isinstance(results, tuple) else (results,), strict=False):
         if tensor and result is not None:
             reader.values[tensor] = result
+            meaning = meaning_of(reader.walk, result)
+            if meaning is not None and meaning.node not in {known.node for known in reader.meanings.values()}:
+                reader.meanings[tensor] = meaning
 
 
 def _known(reader: Reader, tensor: str, label: str) -> Value:

@@ -16,7 +16,7 @@ import numpy as np
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
-from toolchain.frontends.exact.ties import Ties
+from toolchain.frontends.exact.ties import Ratio, Ties
 from toolchain.frontends.exact.values import Line, Site, compact, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import least_real, round_exactly
@@ -66,10 +66,22 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
         scaled = walk.add(addend, scaled, site=site.inner("bias"))
     target = IntegerType.spanning(quantiser.lowest, quantiser.highest, fraction)
     tensor = walk.add(Requantise(target, quantiser.rounding, Overflow.SATURATE), scaled, site=site)
-    walk.ties[tensor] = Ties(None, 0.0, inf)
+    reach = max(
+        (float(abs((o - quantiser.zero_point) / s)) for s, o in zip(scales, offsets, strict=True) if s), default=0.0
+    )
+    walk.ties[tensor] = Ties(
+        None,
+        reach,
+        inf,
+        Ratio(line.tensor, _floats(scales), _floats(offsets) - quantiser.zero_point, quantiser.zero_point),
+    )
     steps = spread(quantiser.steps, line.channels)
     zeros = compact([-quantiser.zero_point * step for step in steps])
     return Line(tensor, line.shape, compact(steps), zeros, axes=line.axes)
+
+
+def _floats(values: list[Fraction]) -> np.ndarray:
+    return np.array([float(value) for value in values])
 
 
 def _reached(

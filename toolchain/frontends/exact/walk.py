@@ -33,12 +33,14 @@ from toolchain.ir import (
     GraphBuilder,
     Input,
     IntegerType,
+    Lookup,
     Operation,
     Overflow,
     Relu,
     Requantise,
     Rounding,
     Scale,
+    Threshold,
 )
 
 #: Fraction bits that a bias may add to an accumulator to be exact on it.
@@ -68,6 +70,11 @@ class Walk:
         self.sums_exact: bool | None = None
         #: For the nodes that quantise: where their steps begin exactly.
         self.ties: dict[str, Ties] = {}
+        #: Nodes whose values the framework, as far as the frontend knows, has only up to the rounding of its float32, in an order
+        #: that nobody states.
+        self.inexact: set[str] = set()
+        #: For products: how far the framework's own weights lie from the graph's; see `Weights`.
+        self.deviations: dict[str, np.ndarray] = {}
         #: The graph's input of each real input, so that one that is quantised twice in the same way is one input.
         self._inputs: dict[str, tuple[Operation, str]] = {}
         self._sources: dict[str, str] = {}
@@ -141,6 +148,10 @@ class Walk:
             tensor = self.builder.add(move, tensor, name=site.name, source=site.source)
         return tensor
 
+    def is_input(self, tensor: str) -> bool:
+        """Whether it is one of the graph's inputs."""
+        return any(known == tensor for _, known in self._inputs.values())
+
     def line(self, value: Any, site: Site) -> Line:
         """`value` if it is a line, else an error that says what is missing."""
         if isinstance(value, Line):
@@ -188,7 +199,26 @@ class Walk:
             return replace(line, tensor=self.add(Scale(factors), line.tensor, site=site.inner("sign")))
         weights = pending.weights * np.array(signs) if min(signs) <= 0 else pending.weights
         tensor = self.add(pending.make(weights, pending.weight_fraction), line.tensor, site=pending.site)
+        if pending.deviations is not None:
+            self.deviations[tensor] = pending.deviations
+            self.inexact.add(tensor)
         return replace(line, tensor=tensor, pending=None)
+
+    def is_inexact(self, tensor: str) -> bool:
+        """Whether an inexact value is on the way to `tensor` from the last quantised ones."""
+        nodes = {node.name: node for node in self.builder.nodes}
+        waiting, seen = [tensor], {tensor}
+        while waiting:
+            name = waiting.pop()
+            if name in self.inexact:
+                return True
+            operation = nodes[name].operation
+            # A Requantise without ties clips or aligns only.
+            if name in self.ties or isinstance(operation, (Lookup, Threshold)):
+                continue
+            waiting += [before for before in nodes[name].inputs if before not in seen]
+            seen.update(nodes[name].inputs)
+        return False
 
     def settled(self, line: Line, site: Site) -> Line:
         """The line in the graph without functions: each is applied to integers, where that is exact."""

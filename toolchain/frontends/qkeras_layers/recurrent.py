@@ -133,8 +133,7 @@ class _Float32Arithmetic(Arithmetic):
 
     def dense(self, line: Line, weights: Weights, site: Site) -> Line:
         line = self.walk.settled(line, site)
-        require_exact_sums(self.walk, line, weights, 1)
-        product = super().dense(line, weights, site)
+        product = require_exact_sums(self.walk, line, weights, 1, super().dense(line, weights, site))
         self._rounded(product, site)
         return product
 
