@@ -32,12 +32,14 @@ def requantise(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line
     if any(isinstance(function, Curve) for function in line.functions):
         return requantise_curve(walk, line, quantiser, site)
     line, quantiser = _clips_as_range(line, quantiser)
+    if quantiser.count > MAXIMUM_STEPS:
+        line = walk.without_rounding(line)
     shifted = _as_shift(walk, line, quantiser, site)
     if shifted is not None:
         return shifted
     if quantiser.count <= MAXIMUM_STEPS:
         return _as_thresholds(walk, line, quantiser, site)
-    return multiplier_and_shift(walk, walk.settled(line, site), quantiser, site)
+    return multiplier_and_shift(walk, line, quantiser, site)
 
 
 def on_step(walk: Walk, line: Line, steps: Fractions, site: Site) -> Line:
