@@ -7,7 +7,9 @@ rounded only where the model has a quantiser.
 
 The framework computes in float32. Its sums are exact, and so equal to the graph's, while every partial sum stays below
 2**24 steps of the accumulator's binary point; the graph's metadata says whether that holds (`framework_sums_exact`). It says
-'no' too where the framework rounds in a way that may differ from machine to machine (batch normalisation).
+'no' too where the framework rounds in a way that may differ from machine to machine (batch normalisation), and where a scale is
+no power of two: the framework's own weights are not quite ``scale * integer`` then (see `qkeras_weights`). There the framework may
+decide a tie otherwise, and rung 1 is given what it needs to prove that (`ImportedModel.ties`, `deviations`, `inner`).
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ graph's inputs and outputs say how their axes are permuted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,14 @@ def import_proto(
 def _inner(proto: Any, inputs: list[str], meanings: Mapping[str, Meaning], shapes: Mapping[str, Shape]) -> Inner:
     """The file's execution up to every tensor whose meaning is known; made when it is first needed."""
 
+    @cache
+    def run() -> Callable[[Any], Any]:
+        return framework_run(proto, inputs, {name: name for name in meanings}, shapes)
+
     def inner(x: Any) -> dict[str, np.ndarray]:
         if not meanings:
             return {}
-        found = framework_run(proto, inputs, {name: name for name in meanings}, shapes)(x)
+        found = run()(x)
         arrays = found if len(meanings) > 1 else {next(iter(meanings)): found}
         return {meaning.node: meaning.integers(arrays[name]) for name, meaning in meanings.items()}
 

@@ -230,7 +230,8 @@ def _explained(
         explained[vectors] = ~np.any([part.wrong() for part in parts], axis=0)
     waiting = waiting[~explained[waiting]]
     if any(part.is_finer for part in compared):
-        return explained, 0  # there is no integer that a search could look for
+        # There is no integer that a search could look for.
+        return explained, len(waiting) if model.inner is None else 0
     end, missed = time.monotonic() + SEARCH_SECONDS, 0
     for number, vector in enumerate(waiting):
         now = time.monotonic()
