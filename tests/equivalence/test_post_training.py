@@ -368,6 +368,17 @@ def test_functions_at_the_end(function: str, settings: dict[str, Any], tmp_path:
     assert_equal(loaded_from(model), samples(4, seed=8))
 
 
+@pytest.mark.parametrize("power_of_two", [True, False])
+def test_a_leaky_rectifier_with_16_bits(power_of_two: bool, tmp_path: Path) -> None:
+    """Its slope is no power of two, and its result has too many steps for thresholds."""
+    net = FloatNet(6).dense(6, 5).node("LeakyRelu", alpha=0.3).dense(5, 3)
+    model = quantised(net, tmp_path, weight_bits=16, activation_bits=16, power_of_two=power_of_two)
+    assert any(node.name.endswith("/leaky") for node in model.imported.graph.nodes)
+    comparison = compare_framework(loaded_from(model), samples(6, seed=8, count=400))
+    assert (comparison.mismatches, comparison.first_mismatch) == (0, None)
+    assert model.record["accuracy"]["signal_to_noise_db"] > 60
+
+
 def refusal(source: Any, calibration: Any, **settings: Any) -> tuple[type[ToolchainError], str]:
     with pytest.raises(ToolchainError) as caught:
         quantise(source, Calibration(calibration, **settings))

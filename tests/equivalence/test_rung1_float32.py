@@ -27,7 +27,7 @@ from toolchain.ir import (
 )
 from toolchain.pipeline import build_hardware
 from toolchain.report.report import read_report
-from toolchain.verify.float32 import error_bounds, largest_sums
+from toolchain.verify.float32 import Errors, error_bounds
 from toolchain.verify.framework import EXPLAINED_REMARK, compare_framework
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -233,13 +233,19 @@ def test_the_bound_holds_for_float32_arithmetic(random: np.random.Generator) -> 
         y = x @ (first.weights.astype(np.float32) * scales[1])  # type: ignore[attr-defined]
         y = y + (bias.bias.astype(np.float32) / 4) * step  # type: ignore[attr-defined]
         y = y @ (second.weights.astype(np.float32) * scales[2])  # type: ignore[attr-defined]
-        exact = interpret(graph, integers, record=["again"])["again"]
+        names = [node.name for node in graph.nodes]
+        values = interpret(graph, integers, record=names)
+        exact = values["again"]
         unit = float(scales[0]) * float(scales[1]) * float(scales[2]) / 4
-        error = np.abs(y.astype(np.float64) / unit - exact).max()
+        error = np.abs(y.astype(np.float64) / unit - exact)
         # The step of the bias is a rounded product of two scales itself.
-        bound = error_bounds(graph)["again"] + 2.0**-24 * float(np.abs(bias.bias).sum()) * 7  # type: ignore[attr-defined]
-        assert error <= bound
-        assert largest_sums(graph)["again"] >= np.abs(exact).max()
-        largest = max(largest, error / bound)
+        of_bias = 2.0**-24 * float(np.abs(bias.bias).sum()) * 7  # type: ignore[attr-defined]
+        bound = error_bounds(graph)["again"] + of_bias
+        assert error.max() <= bound
+        known = Errors(graph, {}, (), values).of("again")
+        assert (error <= known.error + of_bias).all()
+        assert (known.size >= np.abs(exact)).all()
+        assert known.error.max() <= error_bounds(graph)["again"]
+        largest = max(largest, error.max() / bound)
     assert largest > 0.002
     assert real_inputs(node, integers).shape == integers.shape

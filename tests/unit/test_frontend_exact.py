@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from toolchain.errors import UnsupportedModel
 from toolchain.frontends.exact import elementwise, linear, pooling, shapes
-from toolchain.frontends.exact.functions import RECTIFIER, Affine, Clip, Curve, Function, Leaky
+from toolchain.frontends.exact.functions import RECTIFIER, Affine, Clip, Curve, Float32, Function, Leaky
 from toolchain.frontends.exact.multiplier import _differences
 from toolchain.frontends.exact.quantiser import Quantiser
 from toolchain.frontends.exact.requantise import requantise
@@ -124,6 +124,59 @@ def test_many_steps_become_a_multiplier_that_is_exact_where_it_says_so(
         assert f"for {len(different)} of the 4096 accumulator values" in walk.notes[0]
     else:
         assert walk.notes == []
+
+
+@given(
+    scale=positive,
+    offset=fractions,
+    slope=st.sampled_from(
+        [Fraction(1, 4), Fraction(3, 8), Fraction(float(np.float32(0.3))), Fraction(5, 2), Fraction(3)]
+    ),
+    rounding=st.sampled_from([Rounding.HALF_EVEN, Rounding.HALF_UP, Rounding.HALF_ZERO, Rounding.TRUNCATE]),
+    zero_point=st.sampled_from([0, 0, 7, -30000]),
+)
+@settings(max_examples=8, deadline=None)
+def test_a_leaky_rectifier_before_many_steps_is_a_second_multiplier(
+    scale: Fraction, offset: Fraction, slope: Fraction, rounding: Rounding, zero_point: int
+) -> None:
+    element = IntegerType(True, 9, 3)
+    walk, line = begin(2, element)
+    line = walk.scaled(line, [scale, scale / 3], [offset, -offset])
+    line = replace(line, functions=(Float32(), Leaky((slope,)), Float32()))
+    quantiser = Quantiser((Fraction(1, 3000),), -(1 << 15), (1 << 15) - 1, rounding, zero_point)
+    x = every_integer(element, 2)
+    found = run(walk, requantise(walk, line, quantiser, SITE), x)
+    leaky = Leaky((slope,))
+    differing = 0
+    for channel, (factor, shift) in enumerate([(scale, offset), (scale / 3, -offset)]):
+        for integer, result in zip(x[:, channel], found[:, channel], strict=True):
+            expected = quantised(leaky.value(Fraction(int(integer), 8) * factor + shift, channel), quantiser, channel)
+            assert abs(result - expected) * 3000 <= 1
+            differing += result != expected
+    assert differing == (int(walk.notes[0].split(" for ")[1].split()[0]) if walk.notes else 0)
+
+
+@pytest.mark.parametrize("slopes", [(0.3,), (0.25,), (0.3, 1.5), (0.1, 2.0**-30)])
+def test_a_leaky_rectifier_without_a_quantiser_is_exact(slopes: tuple[float, ...]) -> None:
+    element = IntegerType(True, 6, 3)
+    walk, line = begin(2, element)
+    exact = tuple(Fraction(float(np.float32(slope))) for slope in slopes)
+    line = replace(walk.scaled(line, [Fraction(1, 8)], [Fraction(1, 16)]), functions=(Leaky(exact),))
+    x = every_integer(element, 2)
+    found = run(walk, walk.settled(line, SITE), x)
+    for channel in range(2):
+        values = [Leaky(exact).value(Fraction(int(v), 64) + Fraction(1, 16), channel) for v in x[:, channel]]
+        assert found[:, channel].tolist() == values
+
+
+def test_a_slope_that_no_integers_can_have_is_refused() -> None:
+    walk, line = begin(1, IntegerType(True, 6, 3))
+    with pytest.raises(UnsupportedModel) as caught:
+        walk.settled(replace(line, functions=(Leaky((Fraction(3, 1 << 80),)),)), SITE)
+    assert str(caught.value) == (
+        f"{SITE.label}: needs the result of a leaky rectifier whose slope 2.48154e-24 is not a multiple of 2**-64; use a larger "
+        "slope, or a rectifier"
+    )
 
 
 def test_a_multiplier_whose_error_is_left_is_counted() -> None:
@@ -262,7 +315,7 @@ def test_what_cannot_be_carried_exactly_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedModel, match="model: layer 'q': rearranges a tensor with a scale or bias a channel"):
         shapes.transpose(walk, uneven, (1, 0), SITE)
     sloped = replace(line, functions=(Leaky((Fraction(1, 3),)),))
-    with pytest.raises(UnsupportedModel, match="slope is not a power of two; put a quantiser after"):
+    with pytest.raises(UnsupportedModel, match=r"slope 0\.333333 is not a multiple of"):
         walk.settled(sloped, SITE)
     clipped = replace(line, functions=(Clip(None, Fraction(1, 3)),))
     with pytest.raises(UnsupportedModel, match="is not a multiple of the step of the values"):

@@ -13,6 +13,7 @@ import numpy as np
 
 from toolchain.errors import InputError, UsageError
 from toolchain.frontends.exact.ties import Ties
+from toolchain.frontends.imported import Inner
 from toolchain.frontends.input_samples import SampledType
 from toolchain.frontends.input_types import InputTypes, input_types
 from toolchain.frontends.model_folder import (
@@ -59,7 +60,7 @@ class LoadedModel:
         on the steps of the declared input type only.
     sampled_inputs: by input, its type and what that does to the samples that were given for it; {} without samples.
     quantisation: what post-training quantisation did and what it cost, as in model.toml; {} for other models.
-    ties: where the steps of the graph's quantising nodes begin exactly, where the frontend knows.
+    ties, deviations, inner: what the frontend knows of the framework's own float32 arithmetic; see `ImportedModel`.
     """
 
     name: str
@@ -72,6 +73,8 @@ class LoadedModel:
     sampled_inputs: Mapping[str, SampledType] = field(default_factory=dict)
     quantisation: Mapping[str, Any] = field(default_factory=dict)
     ties: Mapping[str, Ties] = field(default_factory=dict)
+    deviations: Mapping[str, np.ndarray] = field(default_factory=dict)
+    inner: Inner | None = None
 
     @property
     def input_remarks(self) -> list[str]:
@@ -176,7 +179,7 @@ def load_model(
     done = folder.quantisation if folder else {}
     return LoadedModel(
         name, graph, imported.framework, files, imported.run, folder, imported.quantises_input,
-        _checked_samples(imported), done, imported.ties,
+        _checked_samples(imported), done, imported.ties, imported.deviations, imported.inner,
     )  # fmt: skip
 
 
@@ -190,6 +193,7 @@ def loaded_from(quantised: QuantisedModel) -> LoadedModel:
     return LoadedModel(
         quantised.name, imported.graph, imported.framework, source.files, imported.run, source.folder,
         imported.quantises_input, quantisation=quantised.summary, ties=imported.ties,
+        deviations=imported.deviations, inner=imported.inner,
     )  # fmt: skip
 
 
@@ -264,4 +268,6 @@ def _load_object(
         imported.quantises_input,
         _checked_samples(imported),
         ties=imported.ties,
+        deviations=imported.deviations,
+        inner=imported.inner,
     )

@@ -68,7 +68,9 @@ def import_module(
     run(
         dict(zip(inputs, (np.zeros((1, *shape)) for shape in _shapes(input_shape)), strict=True))
     )  # what it cannot do is said here
-    return replace(imported, graph=graph, framework=version(), run=run)
+    # A file's own execution rounds as the module does, but for where it sums in another order.
+    inner = None if own else imported.inner
+    return replace(imported, graph=graph, framework=version(), run=run, inner=inner)
 
 
 def _shapes(input_shape: InputShape) -> list[tuple[int, ...]]:

@@ -7,7 +7,9 @@ rounded only where the model has a quantiser.
 
 The framework computes in float32. Its sums are exact, and so equal to the graph's, while every partial sum stays below
 2**24 steps of the accumulator's binary point; the graph's metadata says whether that holds (`framework_sums_exact`). It says
-'no' too where the framework rounds in a way that may differ from machine to machine (batch normalisation).
+'no' too where the framework rounds in a way that may differ from machine to machine (batch normalisation), and where a scale is
+no power of two: the framework's own weights are not quite ``scale * integer`` then (see `qkeras_weights`). There the framework may
+decide a tie otherwise, and rung 1 is given what it needs to prove that (`ImportedModel.ties`, `deviations`, `inner`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 
 from toolchain.errors import InputError, UnsupportedModel
 from toolchain.frontends.exact.values import RealInput, Site, violations_named
-from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.imported import ImportedModel, Meaning, meaning_of
 from toolchain.frontends.input_types import GivenType, InputTypes, read_with_types
 from toolchain.frontends.qkeras_file import load_file, load_weights_file
 from toolchain.frontends.qkeras_layers.registry import KerasWalk, OnHost, Value, call_reader, reader_of
@@ -77,11 +79,15 @@ def _import(
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
     ]
     bare: dict[tuple[int, ...], Callable[[Any], Any]] = {}
+    meanings: dict[tuple[int, ...], Meaning] = {}
 
     def visit(call: Call, values: list[Value]) -> Value:
         site = call.site(where)
         with violations_named(site.label):
             result = call_reader(walk, call.layer, values, site)
+        meaning = meaning_of(walk, result)
+        if meaning is not None and meaning.node not in {known.node for known in meanings.values()}:
+            meanings[call.key] = meaning
         return replace(result, call=call) if isinstance(result, OnHost) and result.call is None else result
 
     def accept(call: Call) -> None:
@@ -106,8 +112,10 @@ def _import(
         if tensor is None:
             raise UnsupportedModel(f"{where + ': ' if where else ''}{named}: its input {name!r} reaches no output")
         tensors.append(tensor)
-    run = Forward(model, tensors, names, bare)
-    return ImportedModel(graph, version(), run, quantises_input=not declared, input_types=declared)
+    forward = Forward(model, tensors, names, bare, meanings)
+    return ImportedModel(
+        graph, version(), forward, not declared, walk.ties, walk.deviations, forward.inner, input_types=declared
+    )
 
 
 def _site(layer: Any, where: str) -> Site:

@@ -12,6 +12,7 @@ import numpy as np
 
 from toolchain.errors import InputError, UnsupportedModel
 from toolchain.frontends.exact.values import Site
+from toolchain.frontends.imported import Meaning
 from toolchain.frontends.qkeras_runtime import import_tf_keras
 
 #: float32 values of one tensor that a piece of a batch may hold in the framework's forward; bounds memory.
@@ -145,6 +146,7 @@ class Forward:
     A call takes real inputs, one array (samples, *shape) or a mapping of one for each input's name, and gives the real values
     of the graph's outputs: one array, or a mapping by the outputs' names where there are several.
     bare: calls whose layer is replaced by something that does less: the call's key -> the function of its input.
+    meanings: of calls whose result is a node of the graph, by the call's key.
     """
 
     def __init__(
@@ -153,17 +155,36 @@ class Forward:
         input_names: Sequence[str],
         output_names: Sequence[str],
         bare: dict[tuple[int, ...], Callable[[Any], Any]],
+        meanings: Mapping[tuple[int, ...], Meaning],
     ) -> None:
         self._model, self._inputs, self._outputs, self._bare = model, list(input_names), list(output_names), bare
+        self._meanings = meanings
         self._largest = 1
 
+    def inner(self, x: Any) -> dict[str, np.ndarray]:
+        """See `ImportedModel.inner`."""
+        parts: dict[str, list[np.ndarray]] = {meaning.node: [] for meaning in self._meanings.values()}
+
+        def visit(call: Call, inputs: list[Any]) -> Any:
+            result = self._visit(call, inputs)
+            if call.key in self._meanings:
+                meaning = self._meanings[call.key]
+                parts[meaning.node].append(meaning.integers(np.asarray(result)))
+            return result
+
+        self._forward(x, visit)
+        return {node: np.concatenate(part) for node, part in parts.items() if part}
+
     def __call__(self, x: Any) -> Any:
+        return self._forward(x, self._visit)
+
+    def _forward(self, x: Any, visit: Callable[[Call, list[Any]], Any]) -> Any:
         feeds = self._feeds(x)
         samples = len(feeds[0])
         step = max(1, min(4096, _PIECE_VALUES // self._widest()))
         parts: list[list[np.ndarray]] = [[] for _ in self._outputs]
         for start in range(0, samples, step):
-            results = traverse(self._model, [feed[start : start + step] for feed in feeds], self._visit)
+            results = traverse(self._model, [feed[start : start + step] for feed in feeds], visit)
             for part, result in zip(parts, results, strict=True):
                 part.append(np.asarray(result, dtype=np.float32))
         whole = [

@@ -14,7 +14,7 @@ known from its settings and the scale that it chose, so the integers are found b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -35,42 +35,47 @@ _RELATIVE_ROUNDING = 2.0**-22
 class Quantised:
     """``values = integers * steps``, where `steps` (floats) broadcasts against the integers.
 
-    exact: whether the framework's own weights are these very values.
+    exact: whether the framework's own weights are these very values. deviations: if not, how far each lies from its own integer,
+        in steps.
     """
 
     integers: np.ndarray
     steps: np.ndarray
     exact: bool
+    deviations: np.ndarray | None = None
 
     def transposed(self, *axes: int) -> Quantised:
         steps = self.steps.transpose(axes) if self.steps.ndim else self.steps
-        return Quantised(self.integers.transpose(axes), steps, self.exact)
+        off = None if self.deviations is None else self.deviations.transpose(axes)
+        return Quantised(self.integers.transpose(axes), steps, self.exact, off)
 
     def reshaped(self, *shape: int) -> Quantised:
         """In another shape; the steps are spread over the whole of it first."""
         steps = np.broadcast_to(self.steps, self.integers.shape)
-        return Quantised(self.integers.reshape(shape), steps.reshape(shape), self.exact)
+        off = None if self.deviations is None else self.deviations.reshape(shape)
+        return Quantised(self.integers.reshape(shape), steps.reshape(shape), self.exact, off)
 
     def weights(self) -> Weights:
         """For a product whose outputs are the last axis: one step, or one an output."""
         outputs = self.integers.shape[-1]
         if (self.steps == 0).any():
             # A scale of 0 belongs to weights that are all 0: any other serves.
-            return Quantised(
-                self.integers, np.where(self.steps == 0, self.steps.max() or 1.0, self.steps), True
-            ).weights()
+            steps = np.where(self.steps == 0, self.steps.max() or 1.0, self.steps)
+            return replace(self, steps=steps).weights()
         if self.steps.size == 1:
-            return Weights(self.integers, tuple(fractions_of(self.steps)))
+            return Weights(self.integers, tuple(fractions_of(self.steps)), self.deviations)
         steps = np.broadcast_to(self.steps, self.integers.shape).reshape(-1, outputs)
         if (steps == steps[:1]).all():
-            return Weights(self.integers, compact(fractions_of(steps[0])))
+            return Weights(self.integers, compact(fractions_of(steps[0])), self.deviations)
         # A scale for other axes than the outputs: whole multiples of a step that all have in common.
         known = {value: Fraction(float(value)) for value in np.unique(steps)}
         step = common_step(list(known.values()))
         multiples = np.array([(known[v] / step).numerator for v in steps.reshape(-1)], dtype=object)
-        integers = self.integers.astype(object) * multiples.reshape(self.integers.shape)
+        multiples = multiples.reshape(self.integers.shape)
+        integers = self.integers.astype(object) * multiples
         small = max(abs(int(integers.max())), abs(int(integers.min()))) < 1 << 62
-        return Weights(integers.astype(np.int64) if small else integers, (step,))
+        off = None if self.deviations is None else self.deviations * multiples.astype(np.float64)
+        return Weights(integers.astype(np.int64) if small else integers, (step,), off)
 
 
 def framework_weights(quantiser: Any, values: Any, label: str) -> np.ndarray:
@@ -113,7 +118,9 @@ def quantised_weights(quantiser: Any, values: Any, label: str) -> Quantised:
     distance = np.abs(integers * steps - result)
     if (distance > _RELATIVE_ROUNDING * np.maximum(np.abs(result), np.abs(np.asarray(values)))).any():
         raise UnsupportedModel(f"{label}: {kind} gave weights that are not whole multiples of its scale")
-    return Quantised(integers.astype(np.int64), steps, False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviations = np.where(steps == 0, 0, distance / np.where(steps == 0, 1, steps))
+    return Quantised(integers.astype(np.int64), steps, False, deviations)
 
 
 def _steps(quantiser: Any, kind: str) -> np.ndarray | None:

@@ -17,7 +17,8 @@ graph's inputs and outputs say how their axes are permuted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from toolchain.errors import InputError, UnsupportedModel, UsageError
 from toolchain.frontends.exact.quantiser import Constant
 from toolchain.frontends.exact.values import Line, RealInput, Site, violations_named
 from toolchain.frontends.exact.walk import Walk
-from toolchain.frontends.imported import ImportedModel
+from toolchain.frontends.imported import ImportedModel, Inner, Meaning, meaning_of
 from toolchain.frontends.input_types import GivenType, InputTypes, read_with_types
 from toolchain.frontends.onnx_ends import HOST_FUNCTIONS, endings
 from toolchain.frontends.onnx_layout import CHANNELS_LAST_DOMAIN, input_axes
@@ -142,8 +143,30 @@ def _import(
         name: value.values.shape if isinstance(value, Constant) else (None, *file_shape(value))
         for name, value in reader.values.items()
     }
-    run = framework_run(proto, [value.name for value in inputs], finals, shapes)
-    return ImportedModel(walk.finish(), framework, run, not any(types.values()), walk.ties, declared)
+    names = [value.name for value in inputs]
+    run = framework_run(proto, names, finals, shapes)
+    inner = _inner(proto, names, reader.meanings, shapes)
+    quantises = not any(types.values())
+    return ImportedModel(
+        walk.finish(), framework, run, quantises, walk.ties, walk.deviations, inner, input_types=declared
+    )
+
+
+def _inner(proto: Any, inputs: list[str], meanings: Mapping[str, Meaning], shapes: Mapping[str, Shape]) -> Inner:
+    """The file's execution up to every tensor whose meaning is known; made when it is first needed."""
+
+    @cache
+    def run() -> Callable[[Any], Any]:
+        return framework_run(proto, inputs, {name: name for name in meanings}, shapes)
+
+    def inner(x: Any) -> dict[str, np.ndarray]:
+        if not meanings:
+            return {}
+        found = run()(x)
+        arrays = found if len(meanings) > 1 else {next(iter(meanings)): found}
+        return {meaning.node: meaning.integers(arrays[name]) for name, meaning in meanings.items()}
+
+    return inner
 
 
 def _read(reader: Reader, node: Any, where: str) -> None:
@@ -182,6 +205,9 @@ def _read(reader: Reader, node: Any, where: str) -> None:
     for tensor, result in zip(node.output, results if isinstance(results, tuple) else (results,), strict=False):
         if tensor and result is not None:
             reader.values[tensor] = result
+            meaning = meaning_of(reader.walk, result)
+            if meaning is not None and meaning.node not in {known.node for known in reader.meanings.values()}:
+                reader.meanings[tensor] = meaning
 
 
 def _known(reader: Reader, tensor: str, label: str) -> Value:

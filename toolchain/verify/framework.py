@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from toolchain.errors import InputError, UsageError
+from toolchain.errors import InputError, ToolchainError, UsageError
 from toolchain.frontends import LoadedModel
 from toolchain.ir import Graph, Output, host_order, interpret, quantise_input, real_inputs
 from toolchain.verify.float32 import error_bounds, output_bound
@@ -20,12 +21,19 @@ from toolchain.verify.near_ties import NearTies
 #: would be meant, so a wrong integer cannot pass.
 SMALLEST_TOLERANCE_STEPS, LARGEST_TOLERANCE_STEPS = 2.0**-10, 0.25
 
-#: Vectors with differences that are looked into one by one; more are no rounding.
-MAXIMUM_EXPLAINED_VECTORS = 200
+#: Elements of all results for the vectors that are followed at once; bounds memory at a few hundred MB.
+_FOLLOWED_ELEMENTS = 1 << 22
+#: Where the framework's own values within the network do not say which decisions to turn over, they are searched for: this long
+#: for one vector, this long for all, and not after this many vectors for which there were none.
+SEARCH_SECONDS_OF_VECTOR, SEARCH_SECONDS, MAXIMUM_UNEXPLAINED = 10.0, 120.0, 10
 
 EXPLAINED_REMARK = (
     "{} of the {} differing values are the framework's own float32 rounding: it decided otherwise where an exact value lies within "
     "its error of a tie, or the output's steps are finer than float32 tells apart"
+)
+UNEXAMINED_REMARK = (
+    "{} vectors that differ were not looked into, because the time for it was over or others have no explanation; they count as "
+    "mismatches"
 )
 SUMS_REMARK = (
     "values between the quantisers of this model (sums, or what a batch norm or a free scale makes of them) can need more than the "
@@ -52,6 +60,7 @@ class FrameworkComparison:
     mismatches: differences without an explanation; any of them means that graph and framework are not the same network.
     explained_ties: differences that the framework's own float32 rounding accounts for, by reproduction (see
         `toolchain.verify.near_ties`) or because an output's steps are finer than float32 tells apart.
+    unexamined_vectors: those among the vectors with mismatches for which no explanation was looked for; the remark says why.
     first_mismatch: the first of the mismatches; None where there is none.
     remark: '' or why values differ or may differ.
     """
@@ -61,6 +70,7 @@ class FrameworkComparison:
     first_mismatch: FrameworkMismatch | None
     remark: str = ""
     explained_ties: int = 0
+    unexamined_vectors: int = 0
 
     @property
     def differing_values(self) -> int:
@@ -91,12 +101,12 @@ def compare_framework(model: LoadedModel, x: np.ndarray | Mapping[str, np.ndarra
     else:
         real = {node.name: real_inputs(node, quantised[node.name]) for node in graph.inputs}
     found = model.run(real if len(real) > 1 else next(iter(real.values())))
-    bounds = error_bounds(graph)
+    bounds = error_bounds(graph, model.deviations)
     compared = []
     for number, output in enumerate(graph.outputs):
         y = _output(found, number, output, len(graph.outputs))
         compared.append(_compared(model, output, results[output.tensor], y, output_bound(graph, output, bounds)))
-    explained = _explained(model, compared, quantised, real)
+    explained, unexamined = _explained(model, compared, quantised, real)
     first = None
     for part in compared:
         left = part.different & ~part.is_fine & ~explained.reshape(-1, *(1,) * (part.different.ndim - 1))
@@ -112,7 +122,8 @@ def compare_framework(model: LoadedModel, x: np.ndarray | Mapping[str, np.ndarra
     )
     rounds = graph.metadata.get("framework_sums_exact") == "no"
     remarks = [SUMS_REMARK] * rounds + [EXPLAINED_REMARK.format(accounted, count)] * bool(accounted)
-    return FrameworkComparison(len(explained), count - accounted, first, "; ".join(remarks), accounted)
+    remarks += [UNEXAMINED_REMARK.format(unexamined)] * bool(unexamined)
+    return FrameworkComparison(len(explained), count - accounted, first, "; ".join(remarks), accounted, unexamined)
 
 
 def _by_name(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray], *, as_float32: bool) -> dict[str, np.ndarray]:
@@ -143,14 +154,37 @@ def _output(found: Any, number: int, output: Output, count: int) -> np.ndarray:
 class _Compared:
     """One output in the user's order: the interpreter's integers, the framework's, and where they differ.
 
+    steps: the framework's result before it is taken for the nearest integer. bound: what float32 can be off by, in steps.
     is_fine: where the difference is within float32's error on steps that are finer than it tells apart.
     """
 
     output: Output
     expected: np.ndarray
     found: np.ndarray
-    different: np.ndarray
-    is_fine: np.ndarray
+    steps: np.ndarray
+    bound: float
+
+    @property
+    def different(self) -> np.ndarray:
+        return np.asarray(self.found != self.expected.astype(np.float64))
+
+    @property
+    def is_fine(self) -> np.ndarray:
+        return np.asarray(np.abs(self.steps - self.expected.astype(np.float64)) <= self.bound) & self.is_finer
+
+    @property
+    def is_finer(self) -> bool:
+        """Whether the output's steps are finer than float32 tells apart."""
+        return self.bound > LARGEST_TOLERANCE_STEPS
+
+    def of(self, vectors: np.ndarray, integers: np.ndarray) -> _Compared:
+        """The same for some of the vectors, with other integers of the graph, which have the graph's order."""
+        expected = host_order(self.output, integers)
+        return replace(self, expected=expected, found=self.found[vectors], steps=self.steps[vectors])
+
+    def wrong(self) -> np.ndarray:
+        """For each vector: whether a value differs in a way that is not fine."""
+        return np.asarray((self.different & ~self.is_fine).reshape(len(self.found), -1).any(axis=1))
 
 
 def _compared(model: LoadedModel, output: Output, integers: np.ndarray, y: np.ndarray, bound: float) -> _Compared:
@@ -165,12 +199,11 @@ def _compared(model: LoadedModel, output: Output, integers: np.ndarray, y: np.nd
     expected = host_order(output, integers)
     y = y.reshape(expected.shape)
     steps = np.ldexp((y - offset) / scale, element.fraction)
-    found = np.rint(steps)
-    distance = np.abs(steps - expected.astype(np.float64))
-    is_fine = (distance <= bound) & (bound > LARGEST_TOLERANCE_STEPS)
-    tolerance = min(max(bound, SMALLEST_TOLERANCE_STEPS), LARGEST_TOLERANCE_STEPS)
+    part = _Compared(output, expected, np.rint(steps), steps, bound)
+    # Where float32 does not tell the steps apart, any number may stand for one.
+    tolerance = np.inf if part.is_finer else max(bound, SMALLEST_TOLERANCE_STEPS)
     # Not <=, so that NaN is caught.
-    off_grid = ~((np.abs(steps - found) < tolerance) | is_fine)
+    off_grid = ~(np.abs(steps - part.found) < tolerance)
     if off_grid.any():
         position = tuple(int(i) for i in np.argwhere(off_grid)[0])
         raise InputError(
@@ -178,28 +211,57 @@ def _compared(model: LoadedModel, output: Output, integers: np.ndarray, y: np.nd
             f"{element}; first: vector {position[0]}, index {list(position[1:])}, value {y[position]!r} "
             f"({steps[position]:.6f} steps)"
         )
-    return _Compared(output, expected, found, found != expected.astype(np.float64), is_fine)
+    return part
 
 
 def _explained(
     model: LoadedModel, compared: list[_Compared], integers: dict[str, np.ndarray], real: dict[str, np.ndarray]
-) -> np.ndarray:
-    """For each vector: whether turning over what float32 may have decided otherwise gives all of the framework's outputs."""
-    samples = len(compared[0].different)
-    wrong = np.zeros(samples, bool)
-    for part in compared:
-        wrong |= (part.different & ~part.is_fine).reshape(samples, -1).any(axis=1)
-    explained = np.zeros(samples, bool)
-    vectors = np.flatnonzero(wrong)
-    if len(vectors) > MAXIMUM_EXPLAINED_VECTORS or any(part.is_fine.any() for part in compared):
-        return explained
-    near = NearTies(model.graph, model.ties)
-    for vector in vectors:
+) -> tuple[np.ndarray, int]:
+    """(for each vector whether turning over what float32 may have decided otherwise gives all of the framework's outputs, the
+    number of vectors for which that was not looked into)."""
+    wrong = np.any([part.wrong() for part in compared], axis=0)
+    explained = np.zeros(len(wrong), bool)
+    near = NearTies(model.graph, model.ties, model.deviations)
+    waiting = np.flatnonzero(wrong)
+    for vectors in _pieces(model.graph, waiting):
+        ours, theirs = ({name: array[vectors] for name, array in arrays.items()} for arrays in (integers, real))
+        values = near.follow(ours, theirs, _inner(model, theirs))
+        parts = [part.of(vectors, values[part.output.tensor]) for part in compared]
+        explained[vectors] = ~np.any([part.wrong() for part in parts], axis=0)
+    waiting = waiting[~explained[waiting]]
+    if any(part.is_finer for part in compared):
+        # There is no integer that a search could look for.
+        return explained, len(waiting) if model.inner is None else 0
+    end, missed = time.monotonic() + SEARCH_SECONDS, 0
+    for number, vector in enumerate(waiting):
+        now = time.monotonic()
+        if now > end or missed == MAXIMUM_UNEXPLAINED:
+            return explained, len(waiting) - number
         one = slice(vector, vector + 1)
         wanted = {part.output.tensor: _graph_order(part.output, part.found[one]) for part in compared}
         ours, theirs = ({name: array[one] for name, array in arrays.items()} for arrays in (integers, real))
-        explained[vector] = near.reproduces(ours, theirs, wanted) is not None
-    return explained
+        deadline = min(end, now + SEARCH_SECONDS_OF_VECTOR)
+        explained[vector] = near.reproduces(ours, theirs, wanted, deadline=deadline) is not None
+        missed += not explained[vector]
+    return explained, 0
+
+
+def _pieces(graph: Graph, vectors: np.ndarray) -> Iterator[np.ndarray]:
+    """The vectors, a few at a time."""
+    elements = sum(graph.types[node.name].size for node in graph.nodes)
+    step = max(1, _FOLLOWED_ELEMENTS // elements)
+    for start in range(0, len(vectors), step):
+        yield vectors[start : start + step]
+
+
+def _inner(model: LoadedModel, real: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The framework's own integers within the network, where it gives them. They only say where to look."""
+    if model.inner is None:
+        return {}
+    try:
+        return model.inner(real if len(real) > 1 else next(iter(real.values())))
+    except ToolchainError:
+        return {}
 
 
 def _graph_order(output: Output, array: np.ndarray) -> np.ndarray:

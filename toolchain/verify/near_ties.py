@@ -4,27 +4,41 @@
 A framework that computes in float32 may decide otherwise than the graph where an exact value lies within its rounding error of
 the point at which a quantiser's next step begins. Such decisions are few. A difference counts as explained only if turning
 some of them over in the graph gives exactly the framework's result; where float32 is exact, there are none to turn.
+
+Which ones to turn is read off the framework's own values within the network where it gives them, for whole batches; else it is
+searched for, one sample at a time. Either way the graph itself, with these decisions turned, has to give the result.
 """
 
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
 
-from toolchain.frontends.exact.ties import Ties
-from toolchain.ir import Graph, Input, Node, Requantise, Threshold
+from toolchain.frontends.exact.ties import Ratio, Ties
+from toolchain.ir import Graph, Input, Node, Overflow, Requantise, Threshold
 from toolchain.ir.interpret import graph_order, round_real
-from toolchain.ir.rounding import Overflow, fit, round_shift
-from toolchain.verify.float32 import AFFINE_ROUNDINGS, UNIT, error_bounds, largest_sums
+from toolchain.verify.float32 import AFFINE_ROUNDINGS, UNIT, Error, Errors
 
-#: Evaluations of the graph with some decisions turned, for one sample.
-_MAXIMUM_EVALUATIONS = 400
 #: Sums up to this many units are exact in float32, with a bit to spare for a quotient beside a tie.
 _EXACT = 2.0**23
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The integers, from `low` to `high` element by element, that float32 can make of a node's value.
+
+    Where the graph's own is not among them, or float32 is exact, both are the graph's own: nothing may be turned over.
+    distance: of the value from the nearest point where a step begins, in units of the largest error that float32 can have.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    distance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Decision:
 
     index: of the element; or of several elements, for each axis all of theirs, that were made of the same integer in the same
         channel: float32 decides the same way about equal values.
-    distance: from the point where the step begins, in units of the largest error that float32 can have.
+    distance: see `Allowed`.
     """
 
     node: str
@@ -47,46 +61,86 @@ _State = tuple[int, int, int, tuple[Decision, ...], dict[str, np.ndarray]]
 
 
 class NearTies:
-    """The decisions of one graph. ties: from the frontend; see `toolchain.frontends.exact.ties`."""
+    """The decisions of one graph.
 
-    def __init__(self, graph: Graph, ties: Mapping[str, Ties]) -> None:
-        self.graph, self.ties = graph, ties
-        self.bounds, self.sums = error_bounds(graph), largest_sums(graph)
+    ties, deviations: from the frontend; see `toolchain.frontends.imported.ImportedModel`.
+    """
+
+    def __init__(
+        self, graph: Graph, ties: Mapping[str, Ties], deviations: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        self.graph, self.ties, self.deviations = graph, ties, deviations or {}
+
+    def follow(
+        self,
+        integers: Mapping[str, np.ndarray],
+        reals: Mapping[str, np.ndarray],
+        framework: Mapping[str, np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        """All results of the graph for a batch, with every decision as the framework made it, where float32 allows that.
+
+        integers, reals: of each input with the batch axis, integers in the graph's order and the real values that they were made of
+        in the user's. framework: its own integers at nodes of the graph, as floats; nodes may be missing.
+        """
+        values: dict[str, np.ndarray] = {}
+        errors = self._errors(values)
+        for node in self.graph.nodes:
+            result = self._result(node, integers, values)
+            values[node.name] = result
+            theirs = framework.get(node.name)
+            if theirs is None or theirs.shape != result.shape or (theirs == result).all():
+                continue
+            allowed = self.allowed(node, values, reals, errors)
+            if allowed is not None:
+                is_turned = (theirs != result) & (allowed.low <= theirs) & (theirs <= allowed.high)
+                result = result.copy()
+                result[is_turned] = theirs[is_turned].astype(np.int64)
+                values[node.name] = result
+        return values
 
     def reproduces(
-        self, integers: Mapping[str, np.ndarray], reals: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
+        self,
+        integers: Mapping[str, np.ndarray],
+        reals: Mapping[str, np.ndarray],
+        wanted: Mapping[str, np.ndarray],
+        *,
+        deadline: float = np.inf,
     ) -> list[Decision] | None:
-        """The decisions that give `wanted` if they are turned over; None where none were found.
+        """The decisions that give `wanted` if they are turned over; None where none were found until the deadline.
 
-        integers, reals: one sample for each input, with the batch axis, integers in the graph's order and the real values that
-            they were made of in the user's. wanted: the framework's integers for tensors of the graph.
+        integers, reals: one sample for each input, as in `follow`. wanted: the framework's integers for tensors of the graph.
+        deadline: by time.monotonic().
         """
         values = self._evaluate(integers, {}, ())
         numbers = count()
         waiting: list[_State] = [(self._differing(values, wanted), 0, next(numbers), (), values)]
         seen: set[frozenset[Decision]] = set()
-        evaluations = 0
         while waiting:
             differing, _, _, turned, values = heapq.heappop(waiting)
             if differing == 0:
                 return list(turned)
             # Those of many elements first: where one of few values lies beside a tie, single ones would be too many to try.
             for decision in sorted(
-                self._decisions(values, reals), key=lambda d: (isinstance(d.index[0], int), d.distance)
+                self.decisions(values, reals), key=lambda d: (isinstance(d.index[0], int), d.distance)
             ):
                 taken = {(d.node, d.index) for d in turned}
                 key = frozenset((*turned, decision))
                 if (decision.node, decision.index) in taken or key in seen:
                     continue
                 seen.add(key)
-                evaluations += 1
-                if evaluations > _MAXIMUM_EVALUATIONS:
+                if time.monotonic() > deadline:
                     return None
                 following = (*turned, decision)
                 changed = self._evaluate(integers, values, following)
                 left = self._differing(changed, wanted)
                 heapq.heappush(waiting, (left, len(following), next(numbers), following, changed))
         return None
+
+    def _result(self, node: Node, integers: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
+        if isinstance(node.operation, Input):
+            return integers[node.name]
+        operands = [values[name] for name in node.inputs]
+        return node.operation.evaluate(*operands, types=self.graph.input_types(node))
 
     def _evaluate(
         self,
@@ -104,11 +158,7 @@ class NearTies:
                 assert old is not None
                 values[node.name] = old
                 continue
-            if isinstance(node.operation, Input):
-                result = integers[node.name]
-            else:
-                operands = [values[name] for name in node.inputs]
-                result = node.operation.evaluate(*operands, types=self.graph.input_types(node))
+            result = self._result(node, integers, values)
             if mine:
                 result = result.copy()
                 for decision in mine:
@@ -121,55 +171,127 @@ class NearTies:
         return sum(int((values[name] != array).sum()) for name, array in wanted.items())
 
     # ---- what float32 may decide otherwise -------------------------------------------------------------------------------
-    def _decisions(self, values: Mapping[str, np.ndarray], reals: Mapping[str, np.ndarray]) -> Iterator[Decision]:
+    def _errors(self, values: Mapping[str, np.ndarray]) -> Errors:
+        return Errors(self.graph, self.deviations, self.ties.keys(), values)
+
+    def decisions(self, values: Mapping[str, np.ndarray], reals: Mapping[str, np.ndarray]) -> Iterator[Decision]:
+        """Everything that may be turned over in these results."""
+        errors = self._errors(values)
         for node in self.graph.nodes:
-            element = self.graph.types[node.name].element
-            single = [
-                decision
-                for decision in self._of_node(node, values, reals)
-                if element.minimum <= decision.value <= element.maximum
-            ]
+            allowed = self.allowed(node, values, reals, errors)
+            if allowed is None:
+                continue
+            own = values[node.name]
+            single = []
+            for others in (allowed.low, allowed.high):
+                for index in np.argwhere(others != own):
+                    at = tuple(int(i) for i in index)
+                    single.append(Decision(node.name, at, int(others[at]), float(allowed.distance[at])))
             yield from single
             if len(single) > 1 and not isinstance(node.operation, Input):
                 yield from _together(single, values[node.inputs[0]])
 
-    def _of_node(
-        self, node: Node, values: Mapping[str, np.ndarray], reals: Mapping[str, np.ndarray]
-    ) -> Iterator[Decision]:
+    def allowed(
+        self, node: Node, values: Mapping[str, np.ndarray], reals: Mapping[str, np.ndarray], errors: Errors
+    ) -> Allowed | None:
+        """None for a node that decides nothing which float32 could decide otherwise. errors: of these values."""
+        own = values[node.name]
         if isinstance(node.operation, Input):
-            yield from self._of_input(node, values[node.name], reals[node.name])
+            found = _of_input(node.operation, reals[node.name])
         elif node.name in self.ties:
-            (name,) = node.inputs
-            ties, size = self.ties[node.name], float(self.graph.types[name].element.magnitude)
-            if (self.sums[name] + ties.reach) * ties.unit <= _EXACT:
-                return
-            error = self.bounds[name] + AFFINE_ROUNDINGS * UNIT * (size + ties.reach)
-            if isinstance(node.operation, Threshold) and ties.gaps is not None:
-                yield from _of_thresholds(node, ties.gaps, values[name], values[node.name], error)
-            elif isinstance(node.operation, Requantise):
-                shift = self.graph.types[name].element.fraction - node.operation.target.fraction
-                yield from _of_shift(node, shift, values[name], values[node.name], error)
+            found = self._of_quantiser(node, self.ties[node.name], values, errors)
+        else:
+            return None
+        if found is None:
+            return None
+        element = self.graph.types[node.name].element
+        low, high = (np.clip(v, float(element.minimum), float(element.maximum)) for v in (found.low, found.high))
+        # A decision that the exact value does not bear out is the graph's own fault, and no near tie.
+        is_near = (low <= own) & (own <= high)
+        return Allowed(np.where(is_near, low, own), np.where(is_near, high, own), found.distance)
 
-    @staticmethod
-    def _of_input(node: Node, integers: np.ndarray, real: np.ndarray) -> Iterator[Decision]:
-        """The framework divides in float32 and adds the zero point to the rounded quotient."""
+    def _of_quantiser(self, node: Node, ties: Ties, values: Mapping[str, np.ndarray], errors: Errors) -> Allowed | None:
         operation = node.operation
-        assert isinstance(operation, Input)
-        element = operation.element
-        if np.frexp(operation.scale)[0] == 0.5 and operation.offset == 0:
-            return
-        x = graph_order(operation, np.asarray(real, np.float64))
-        steps = (x - operation.offset) / operation.scale * 2.0**element.fraction
-        zero = abs(operation.offset / operation.scale) * 2.0**element.fraction
-        error = 4 * UNIT * (np.abs(steps) + zero)
-        for below in (np.floor(2 * steps) / 2, np.floor(2 * steps) / 2 + 0.5):
-            distance = np.abs(steps - below)
-            for side in (-0.125, 0.125):
-                other = np.clip(round_real(below + side, operation.rounding), element.minimum, element.maximum)
-                risky = (distance > 0) & (distance <= error) & (other != integers.astype(np.float64))
-                for index in np.argwhere(risky):
-                    at = tuple(int(i) for i in index)
-                    yield Decision(node.name, at, int(other[at]), float(distance[at] / error[at]))
+        name = node.inputs[0] if ties.ratio is None else ties.ratio.tensor
+        if name not in values:
+            return None
+        x, error = values[name].astype(np.float64), errors.of(name)
+        bound = _bound(error, ties, x)
+        if not bound.any():
+            return None
+        if ties.ratio is not None and isinstance(operation, Requantise):
+            return _of_ratio(operation, ties.ratio, x, bound)
+        if isinstance(operation, Threshold) and ties.begins is not None:
+            return _of_thresholds(operation, ties.begins, x, bound)
+        if isinstance(operation, Requantise):
+            shift = self.graph.types[name].element.fraction - operation.target.fraction
+            return _of_shift(operation, shift, x, bound)
+        return None
+
+
+def _bound(error: Error, ties: Ties, x: np.ndarray) -> np.ndarray:
+    """How far the framework's value may be from each exact one, in integers, when it decides; 0 where float32 is exact."""
+    size = np.broadcast_to(error.size, x.shape)
+    # Constants that are added join the sum, and may do so first.
+    bound = error.error + UNIT * (AFFINE_ROUNDINGS * (size + ties.reach) + error.roundings * ties.reach)
+    is_exact = (size + ties.reach) * ties.unit <= _EXACT if error.is_exact else np.zeros(x.shape, bool)
+    return np.where(is_exact, 0.0, bound)
+
+
+def _of_input(operation: Input, real: np.ndarray) -> Allowed | None:
+    """The framework divides in float32 and adds the zero point to the rounded quotient."""
+    element = operation.element
+    if np.frexp(operation.scale)[0] == 0.5 and operation.offset == 0:
+        return None
+    x = graph_order(operation, np.asarray(real, np.float64))
+    steps = (x - operation.offset) / operation.scale * 2.0**element.fraction
+    zero = abs(operation.offset / operation.scale) * 2.0**element.fraction
+    bound = 4 * UNIT * (np.abs(steps) + zero)
+    low, high = (round_real(steps + side * bound, operation.rounding) for side in (-1, 1))
+    return Allowed(low, high, _distance(steps, bound))
+
+
+def _of_thresholds(operation: Threshold, begins: np.ndarray, x: np.ndarray, bound: np.ndarray) -> Allowed:
+    """begins: of the thresholds' shape, where each step begins exactly."""
+    low, high = np.empty(x.shape), np.empty(x.shape)
+    distance = np.full(x.shape, np.inf)
+    for channel in range(x.shape[-1]):
+        row = begins[channel if len(begins) > 1 else 0]
+        at, error = x[..., channel], bound[..., channel]
+        # A step that begins at the very end of what float32 can make of the value may or may not be reached.
+        low[..., channel] = np.searchsorted(row, at - error, side="left")
+        high[..., channel] = np.searchsorted(row, at + error, side="right")
+        index = np.searchsorted(row, at)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for near in (index - 1, index):
+                far = np.abs(at - row[np.clip(near, 0, len(row) - 1)]) / error
+                distance[..., channel] = np.fmin(distance[..., channel], far)
+    still = bound == 0
+    own = np.where(still, np.nan, 0.0)
+    return Allowed(low + operation.offset + own, high + operation.offset + own, distance)
+
+
+def _of_shift(operation: Requantise, shift: int, x: np.ndarray, bound: np.ndarray) -> Allowed | None:
+    if shift < 1 or operation.overflow is not Overflow.SATURATE:
+        return None
+    return _rounded(operation, np.ldexp(x, -shift), np.ldexp(bound, -shift))
+
+
+def _of_ratio(operation: Requantise, ratio: Ratio, x: np.ndarray, bound: np.ndarray) -> Allowed:
+    low, middle, high = (ratio.values(x + side * bound) for side in (-1, 0, 1))
+    return _rounded(operation, middle, np.maximum(high - middle, middle - low))
+
+
+def _rounded(operation: Requantise, steps: np.ndarray, bound: np.ndarray) -> Allowed:
+    low, high = (round_real(steps + side * bound, operation.rounding) for side in (-1, 1))
+    still = np.where(bound == 0, np.nan, 0.0)
+    return Allowed(low + still, high + still, _distance(steps, bound))
+
+
+def _distance(steps: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """From the nearest half step."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.abs(2 * steps - np.rint(2 * steps)) / 2 / bound)
 
 
 def _together(decisions: list[Decision], x: np.ndarray) -> Iterator[Decision]:
@@ -189,40 +311,3 @@ def _together(decisions: list[Decision], x: np.ndarray) -> Iterator[Decision]:
             index = tuple(zip(*(decision.index for decision in members), strict=True))
             distance = min(decision.distance for decision in members)
             yield Decision(members[0].node, index, members[0].value, distance)  # type: ignore[arg-type]
-
-
-def _of_thresholds(node: Node, gaps: np.ndarray, x: np.ndarray, result: np.ndarray, error: float) -> Iterator[Decision]:
-    operation = node.operation
-    assert isinstance(operation, Threshold)
-    table = operation.thresholds
-    counts = result - operation.offset
-    rows = np.arange(x.shape[-1]) if len(table) > 1 else np.zeros(x.shape[-1], np.int64)
-    rows = np.broadcast_to(rows, x.shape)
-    for step, is_there in ((0, counts < table.shape[1]), (-1, counts > 0)):
-        at = np.clip(counts.astype(np.int64) + step, 0, table.shape[1] - 1)
-        begins = table[rows, at].astype(np.float64) - gaps[rows, at]
-        distance = np.abs(x.astype(np.float64) - begins)
-        for index in np.argwhere(is_there & (distance <= error)):
-            place = tuple(int(i) for i in index)
-            row = table[rows[place]].astype(np.float64) - gaps[rows[place]]
-            # Steps that begin at the same point are one decision; equal integer thresholds may lie apart.
-            point = begins[place]
-            other = int((row <= point + error).sum()) if step == 0 else int((row < point - error).sum())
-            yield Decision(node.name, place, other + operation.offset, float(distance[place] / error))
-
-
-def _of_shift(node: Node, shift: int, x: np.ndarray, result: np.ndarray, error: float) -> Iterator[Decision]:
-    operation = node.operation
-    assert isinstance(operation, Requantise)
-    if shift < 1 or operation.overflow is not Overflow.SATURATE:
-        return
-    half = 1 << (shift - 1)
-    below = x // half * half
-    for begins in (below, below + half):
-        distance = np.abs((x - begins).astype(np.float64))
-        for side in (-1, 0, 1):
-            rounded = round_shift((2 * begins + side).astype(object), shift + 1, operation.rounding)
-            other = fit(rounded, operation.target, operation.overflow)
-            for index in np.argwhere((distance <= error) & (other != result)):
-                place = tuple(int(i) for i in index)
-                yield Decision(node.name, place, int(other[place]), float(distance[place] / error))

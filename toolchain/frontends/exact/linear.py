@@ -97,11 +97,13 @@ def transposed_convolution(
     padding = [(r - before, r - after) for r, (before, after) in zip(reach, cropping, strict=True)]
     line = pad_zeros(walk, line, tuple((max(0, b), max(0, a)) for b, a in (*padding, (0, 0))), site)
     line = crop(walk, line, tuple((max(0, -b), max(0, -a)) for b, a in (*padding, (0, 0))), site)
-    turned = np.flip(weights.integers, axis=tuple(range(len(window))))
+    axes = tuple(range(len(window)))
+    turned = np.flip(weights.integers, axis=axes)
+    deviations = None if weights.deviations is None else np.flip(weights.deviations, axis=axes)
     return convolution(
         walk,
         line,
-        Weights(turned, weights.steps),
+        Weights(turned, weights.steps, deviations),
         strides=[1] * len(window),
         dilation=dilation,
         padding=[(0, 0)] * len(window),
@@ -123,7 +125,8 @@ def _product(
     integers, outputs = weights.integers, weights.outputs
     steps = spread(weights.steps, outputs)
     offset = _offsets(line, integers, steps, groups)
-    integers, units = _aligned_inputs(line, integers, groups, site)
+    integers, units, multiples = _aligned_inputs(line, integers, groups, site)
+    deviations = None if weights.deviations is None else weights.deviations * multiples
     scale = [unit * step for unit, step in zip(spread(units, outputs), steps, strict=True)]
     exponents = [power_of_two(step) for step in steps]
     known = [exponent for exponent in exponents if exponent is not None]
@@ -133,8 +136,9 @@ def _product(
         fraction = -min(known)
         shifts = [exponent + fraction for exponent in known]
         integers = working(integers, _magnitude(integers) << max(shifts)) * np.array([1 << s for s in shifts])
+        deviations = None if deviations is None else deviations * np.exp2(shifts)
         scale = [units[0] * Fraction(2) ** -fraction]
-    pending = Product(make, integers, fraction, site)
+    pending = Product(make, integers, fraction, site, deviations)
     return Line(line.tensor, shape, compact(scale), compact(offset), pending=pending, axes=line.axes)
 
 
@@ -159,14 +163,16 @@ def _offsets(line: Line, integers: np.ndarray, steps: list[Fraction], groups: in
     return offset
 
 
-def _aligned_inputs(line: Line, integers: np.ndarray, groups: int, site: Site) -> tuple[np.ndarray, Fractions]:
-    """(weights, real value of one unit of the sum: one, or one an output) for inputs with a scale a channel.
+def _aligned_inputs(
+    line: Line, integers: np.ndarray, groups: int, site: Site
+) -> tuple[np.ndarray, Fractions, np.ndarray]:
+    """(weights, real value of one unit of the sum: one, or one an output, multiples) for inputs with a scale a channel.
 
     The channels that one output sums have a step in common, of which each channel's scale is a whole multiple; the
     multiples go into the weights.
     """
     if len(set(line.scale)) == 1:
-        return integers, (line.scale[0],)
+        return integers, (line.scale[0],), np.ones(())
     rows, outputs = integers.shape[-2:]
     each = outputs // groups
     units, factors = [], np.ones((rows, outputs), dtype=object)
@@ -182,9 +188,10 @@ def _aligned_inputs(line: Line, integers: np.ndarray, groups: int, site: Site) -
         units += [unit] * each
         factors[:, group * each : (group + 1) * each] = np.array(multiples, dtype=object)[:, None]
     largest = int(factors.max()) * _magnitude(integers)
-    return working(integers, largest) * working(
+    integers = working(integers, largest) * working(
         factors if largest >= 1 << 63 else factors.astype(np.int64), largest
-    ), compact(units)
+    )
+    return integers, compact(units), factors.astype(np.float64)
 
 
 def with_bias(walk: Walk, line: Line, bias: Sequence[Fraction]) -> Line:

@@ -8,6 +8,7 @@ says for how many integers, and by how many steps at most: both are computed fro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
@@ -15,9 +16,10 @@ from math import inf
 import numpy as np
 
 from toolchain.errors import UnsupportedModel
+from toolchain.frontends.exact.functions import Leaky
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
-from toolchain.frontends.exact.ties import Ties
-from toolchain.frontends.exact.values import Line, Site, compact, spread
+from toolchain.frontends.exact.ties import Ratio, Ties
+from toolchain.frontends.exact.values import ONE, Line, Site, compact, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import least_real, round_exactly
 from toolchain.ir import AddBias, IntegerType, Overflow, Requantise, Scale
@@ -29,27 +31,39 @@ _MAXIMUM_STEPS = (1 << 18) - 1
 
 
 def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line:
-    """The quantised line. A difference that is left goes into `walk.notes`, with its bound."""
+    """The quantised line. A difference that is left goes into `walk.notes`, with its bound.
+
+    A leaky rectifier right before the quantiser is a second multiplier, for what is below zero.
+    """
+    slopes: tuple[Fraction, ...] = (ONE,)
+    if line.functions and isinstance(last := line.functions[-1], Leaky):
+        line, slopes = replace(line, functions=line.functions[:-1]), last.slope
+    line = walk.settled(line, site)
     element = walk.element(line)
-    channels = max(len(line.scale), len(line.offset), len(quantiser.steps))
-    scales = [s / q for s, q in zip(spread(line.scale, channels), spread(quantiser.steps, channels), strict=True)]
-    offsets = [
-        o / q + quantiser.zero_point
-        for o, q in zip(spread(line.offset, channels), spread(quantiser.steps, channels), strict=True)
+    channels = max(len(line.scale), len(line.offset), len(quantiser.steps), len(slopes))
+    steps = spread(quantiser.steps, channels)
+    exact = [
+        _Segments(s / q, o / q, slope)
+        for s, o, q, slope in zip(
+            *(spread(values, channels) for values in (line.scale, line.offset)),
+            steps,
+            spread(slopes, channels),
+            strict=True,
+        )
     ]
-    bounds = _Bounds.of(_reached(quantiser, scales, offsets, element, site))
-    starts = [_starts(s, o, bounds, element) for s, o in zip(scales, offsets, strict=True)]
+    zero = quantiser.zero_point
+    bounds = _Bounds.of(_reached(quantiser, exact, element, site))
+    starts = [segments.starts(bounds, element) for segments in exact]
     differing = largest = 0
     for width in _WIDTHS:
-        known: dict[tuple[Fraction, Fraction], tuple[int, int]] = {}
-        multipliers, biases, shift = _fixed_point(scales, offsets, width)
+        known: dict[_Segments, tuple[int, int]] = {}
+        fixed = _FixedPoint.of(exact, width)
         differing = largest = 0
-        for scale, offset, exact, multiplier, bias in zip(scales, offsets, starts, multipliers, biases, strict=True):
-            if (scale, offset) not in known:
-                fixed = _starts(Fraction(multiplier, 1 << shift), Fraction(bias, 1 << shift), bounds, element)
-                known[scale, offset] = _differences(exact, fixed)
-            differing += known[scale, offset][0]
-            largest = max(largest, known[scale, offset][1])
+        for segments, wanted, near in zip(exact, starts, fixed.segments(), strict=True):
+            if segments not in known:
+                known[segments] = _differences(wanted, near.starts(bounds, element))
+            differing += known[segments][0]
+            largest = max(largest, known[segments][1])
         if differing == 0:
             break
     if differing:
@@ -60,16 +74,26 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
         )
     # The binary points are those of the result, so that the last step drops `shift` bits.
     fraction = fraction_bits(quantiser.steps)
-    factors = Scale(np.array(multipliers, dtype=object), shift + fraction - element.fraction)
+    factors = Scale(np.array(fixed.multipliers, dtype=object), fixed.shift + fraction - element.fraction)
     scaled = walk.add(factors, line.tensor, site=site.inner("multiply"))
-    if any(biases):
-        addend = AddBias(np.array(spread(biases, line.channels), dtype=object), shift + fraction)
-        scaled = walk.add(addend, scaled, site=site.inner("bias"))
+    is_leaky = set(slopes) != {ONE}
+    # A zero point is added after the rectifier.
+    biases = [bias + (0 if is_leaky else zero << fixed.shift) for bias in fixed.biases]
+    scaled = _with_bias(walk, scaled, spread(biases, line.channels), fixed.shift + fraction, site.inner("bias"))
+    if is_leaky:
+        scaled = walk.two_sided(scaled, fixed.slopes, fixed.slope_shift, site)
+        offset = [zero] * line.channels
+        scaled = _with_bias(walk, scaled, offset, fraction, site.inner("zero"))
     target = IntegerType.spanning(quantiser.lowest, quantiser.highest, fraction)
     tensor = walk.add(Requantise(target, quantiser.rounding, Overflow.SATURATE), scaled, site=site)
-    walk.ties[tensor] = Ties(None, 0.0, inf)
+    reach = max((float(abs(each.offset / each.scale)) for each in exact if each.scale), default=0.0)
+    slope = _floats([each.slope for each in exact]) if is_leaky else None
+    ratio = Ratio(
+        line.tensor, _floats([each.scale for each in exact]), _floats([each.offset for each in exact]), zero, slope
+    )
+    walk.ties[tensor] = Ties(None, reach, inf, ratio)
     steps = spread(quantiser.steps, line.channels)
-    zeros = compact([-quantiser.zero_point * step for step in steps])
+    zeros = compact([-zero * step for step in steps])
     return Line(tensor, line.shape, compact(steps), zeros, axes=line.axes)
 
 
@@ -85,11 +109,22 @@ def _differences(exact: np.ndarray, fixed: np.ndarray) -> tuple[int, int]:
     return int(lengths[differs].sum()), int(np.abs(ahead[differs]).max(initial=0))
 
 
-def _reached(
-    quantiser: Quantiser, scales: list[Fraction], offsets: list[Fraction], element: IntegerType, site: Site
-) -> Quantiser:
-    """The quantiser without the steps that no integer of the interval comes to. Raises UnsupportedModel for too many."""
-    ends = [s * end + o for s, o in zip(scales, offsets, strict=True) for end in (element.minimum, element.maximum)]
+def _with_bias(walk: Walk, tensor: str, biases: list[int], fraction: int, site: Site) -> str:
+    if not any(biases):
+        return tensor
+    return walk.add(AddBias(np.array(biases, dtype=object), fraction), tensor, site=site)
+
+
+def _floats(values: list[Fraction]) -> np.ndarray:
+    return np.array([float(value) for value in values])
+
+
+def _reached(quantiser: Quantiser, exact: list[_Segments], element: IntegerType, site: Site) -> Quantiser:
+    """The quantiser without the steps that no integer of the interval comes to.
+
+    Raises UnsupportedModel for too many steps.
+    """
+    ends = [each.value(end) + quantiser.zero_point for each in exact for end in (element.minimum, element.maximum)]
     low, high = (
         min(max(round_exactly(end, quantiser.rounding), quantiser.lowest), quantiser.highest)
         for end in (min(ends), max(ends))
@@ -102,30 +137,78 @@ def _reached(
     return replace(quantiser, lowest=low, highest=high)
 
 
-def _fixed_point(scales: list[Fraction], offsets: list[Fraction], width: int) -> tuple[list[int], list[int], int]:
-    """Multipliers of `width` bits for the largest scale, biases, and the shift that all share."""
-    largest = max(scales)
+@dataclass(frozen=True)
+class _Segments:
+    """``leaky(scale * a + offset)`` of an accumulator a, in steps without the zero point."""
+
+    scale: Fraction
+    offset: Fraction
+    slope: Fraction
+
+    def value(self, integer: int) -> Fraction:
+        steps = self.scale * integer + self.offset
+        return steps if steps >= 0 else steps * self.slope
+
+    def starts(self, bounds: _Bounds, element: IntegerType) -> np.ndarray:
+        """For every step above the lowest: the least integer of the interval that reaches it, or one past the interval."""
+        scale, offset, slope = self.scale, self.offset, self.slope
+        # a >= (bound / slope - offset) / scale, in whole numbers: one division a step.
+        is_below = bounds.doubled < 0
+        doubled = bounds.doubled * np.where(is_below, slope.denominator, 1).astype(object)
+        twice = 2 * np.where(is_below, slope.numerator, 1).astype(object)
+        top = (doubled * offset.denominator - twice * offset.numerator) * scale.denominator
+        if scale <= 0:
+            reached = (top < 0) | ((top == 0) & bounds.inclusive)
+            return np.where(reached, element.minimum, element.maximum + 1)
+        bottom = twice * offset.denominator * scale.numerator
+        ceiling = -(-top // bottom)
+        ceiling = ceiling + ((ceiling * bottom == top) & ~bounds.inclusive)
+        return np.minimum(np.maximum(ceiling, element.minimum), element.maximum + 1)
+
+
+@dataclass(frozen=True)
+class _FixedPoint:
+    """``a * multiplier + bias`` at `shift` fraction bits, and below zero that times a slope at `slope_shift` more.
+
+    multipliers, biases: one a channel. slopes: one, or one a channel.
+    """
+
+    multipliers: list[int]
+    biases: list[int]
+    shift: int
+    slopes: list[int]
+    slope_shift: int
+
+    @classmethod
+    def of(cls, exact: list[_Segments], width: int) -> _FixedPoint:
+        """Multipliers of `width` bits for the largest scale and the largest slope; slopes of fewer where those are exact."""
+        multipliers, shift = _whole([each.scale for each in exact], width)
+        biases = [round(each.offset * (1 << shift)) for each in exact]
+        slopes, slope_shift = _whole(compact([each.slope for each in exact]), width)
+        spare = min(((slope & -slope).bit_length() - 1 for slope in slopes if slope), default=0)
+        spare = min(spare, slope_shift)
+        return cls(multipliers, biases, shift, [slope >> spare for slope in slopes], slope_shift - spare)
+
+    def segments(self) -> list[_Segments]:
+        one, slope_one = 1 << self.shift, 1 << self.slope_shift
+        slopes = spread(self.slopes, len(self.multipliers))
+        return [
+            _Segments(Fraction(multiplier, one), Fraction(bias, one), Fraction(slope, slope_one))
+            for multiplier, bias, slope in zip(self.multipliers, self.biases, slopes, strict=True)
+        ]
+
+
+def _whole(values: Sequence[Fraction], width: int) -> tuple[list[int], int]:
+    """(the values times ``2**shift`` as whole numbers, of `width` bits for the largest, shift)."""
+    largest = max(values)
     shift = max(0, width - (largest.numerator.bit_length() - largest.denominator.bit_length()))
-    one = 1 << shift
-    return [round(s * one) for s in scales], [round(o * one) for o in offsets], shift
-
-
-def _starts(scale: Fraction, offset: Fraction, bounds: _Bounds, element: IntegerType) -> np.ndarray:
-    """For every step above the lowest: the least integer of the interval that reaches it, or one past the interval."""
-    if scale <= 0:
-        reached = (2 * offset > bounds.doubled) | ((2 * offset == bounds.doubled) & bounds.inclusive)
-        return np.where(reached, element.minimum, element.maximum + 1)
-    # a >= (bound - offset) / scale, in whole numbers: one division a step.
-    top = (bounds.doubled * offset.denominator - 2 * offset.numerator) * scale.denominator
-    bottom = 2 * offset.denominator * scale.numerator
-    ceiling = -(-top // bottom)
-    ceiling = ceiling + ((ceiling * bottom == top) & ~bounds.inclusive)
-    return np.minimum(np.maximum(ceiling, element.minimum), element.maximum + 1)
+    return [round(value * (1 << shift)) for value in values], shift
 
 
 @dataclass(frozen=True)
 class _Bounds:
-    """Where each step above the lowest begins, twice the value (a whole number), and whether the bound belongs to it."""
+    """Where each step above the lowest begins, without the zero point: twice the value (a whole number), and whether the bound
+    belongs to it."""
 
     doubled: np.ndarray
     inclusive: np.ndarray
@@ -133,5 +216,5 @@ class _Bounds:
     @classmethod
     def of(cls, quantiser: Quantiser) -> _Bounds:
         rules = [least_real(t, quantiser.rounding) for t in range(quantiser.lowest + 1, quantiser.highest + 1)]
-        doubled = np.array([int(2 * bound) for bound, _ in rules], dtype=object)
+        doubled = np.array([int(2 * bound) - 2 * quantiser.zero_point for bound, _ in rules], dtype=object)
         return cls(doubled, np.array([inclusive for _, inclusive in rules]))

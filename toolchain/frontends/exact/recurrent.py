@@ -280,6 +280,10 @@ class _Recorded:
             tensors[node.name] = walk.builder.add(node.operation, *inputs, name=name, source=node.source)
             if node.name in walk.ties:
                 walk.ties[tensors[node.name]] = walk.ties[node.name]
+            if node.name in walk.deviations:
+                walk.deviations[tensors[node.name]] = walk.deviations[node.name]
+            if node.name in walk.inexact:
+                walk.inexact.add(tensors[node.name])
 
         def moved(line: Line) -> Line:
             return replace(line, tensor=tensors.get(line.tensor, line.tensor))

@@ -17,7 +17,7 @@ from toolchain.frontends.exact.functions import Clip, Curve, Float32, HalfLine, 
 from toolchain.frontends.exact.multiplier import multiplier_and_shift
 from toolchain.frontends.exact.quantiser import Quantiser, fraction_bits
 from toolchain.frontends.exact.tabulate import requantise_curve
-from toolchain.frontends.exact.ties import gaps_of, ties_of
+from toolchain.frontends.exact.ties import begins_of, ties_of
 from toolchain.frontends.exact.values import ZERO, Fractions, Line, Site, compact, power_of_two, spread
 from toolchain.frontends.exact.walk import Walk
 from toolchain.frontends.thresholds import MAXIMUM_STEPS, least_real, round_exactly
@@ -32,12 +32,14 @@ def requantise(walk: Walk, line: Line, quantiser: Quantiser, site: Site) -> Line
     if any(isinstance(function, Curve) for function in line.functions):
         return requantise_curve(walk, line, quantiser, site)
     line, quantiser = _clips_as_range(line, quantiser)
+    if quantiser.count > MAXIMUM_STEPS:
+        line = walk.without_rounding(line)
     shifted = _as_shift(walk, line, quantiser, site)
     if shifted is not None:
         return shifted
     if quantiser.count <= MAXIMUM_STEPS:
         return _as_thresholds(walk, line, quantiser, site)
-    return multiplier_and_shift(walk, walk.settled(line, site), quantiser, site)
+    return multiplier_and_shift(walk, line, quantiser, site)
 
 
 def on_step(walk: Walk, line: Line, steps: Fractions, site: Site) -> Line:
@@ -170,8 +172,10 @@ def count_reached(
     always = min(always, table.shape[1] - 1)
     operation = Threshold(table[:, always:], offset=lowest + always, fraction=fraction)
     tensor = walk.add(operation, line.tensor, site=site)
-    if not any(isinstance(function, Float32) for function in values.functions):
-        walk.ties[tensor] = ties_of(values, steps, partial(gaps_of, values, halves, table, falls, always))
+    # Where the framework's own operations are followed one by one from an exact sum on, it cannot decide otherwise.
+    if walk.is_inexact(line.tensor) or not any(isinstance(function, Float32) for function in values.functions):
+        measure = partial(begins_of, values, halves, table, falls, always, element.minimum)
+        walk.ties[tensor] = ties_of(values, steps, measure)
     return tensor
 
 

@@ -105,12 +105,14 @@ class Product:
     """A product with constant weights that is not in the graph yet, because a later negative factor has to flip its columns.
 
     make: (weights, weight_fraction) -> operation; outputs are the last axis of the weights.
+    deviations: see `Weights`, for these integers.
     """
 
     make: Callable[[np.ndarray, int], Operation]
     weights: np.ndarray
     weight_fraction: int
     site: Site
+    deviations: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,15 @@ def spread(values: Sequence[Number], channels: int) -> list[Number]:
 
 @dataclass(frozen=True)
 class Weights:
-    """Quantised weights: ``real = integers * steps[output]``, outputs on the last axis; steps has one entry or one an output."""
+    """Quantised weights: ``real = integers * steps[output]``, outputs on the last axis; steps has one entry or one an output.
+
+    deviations: of the integers' shape: how far, in steps, the weights lie from that with which a framework itself computes, whose
+        float32 rounds them; None where they are the same.
+    """
 
     integers: np.ndarray
     steps: Fractions
+    deviations: np.ndarray | None = None
 
     @property
     def outputs(self) -> int:

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import lcm
 from typing import Any
 
 import numpy as np
 
 from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.frontends.exact.functions import Affine, Clip, Float32, Leaky
-from toolchain.frontends.exact.quantiser import MAXIMUM_BITS, Quantiser
+from toolchain.frontends.exact.quantiser import Quantiser
 from toolchain.frontends.exact.ties import Ties
 from toolchain.frontends.exact.values import (
     ONE,
@@ -28,17 +29,20 @@ from toolchain.frontends.exact.values import (
 from toolchain.frontends.real_input import InputType, declared_type, narrowed
 from toolchain.frontends.thresholds import round_exactly
 from toolchain.ir import (
+    Add,
     AddBias,
     Graph,
     GraphBuilder,
     Input,
     IntegerType,
+    Lookup,
     Operation,
     Overflow,
     Relu,
     Requantise,
     Rounding,
     Scale,
+    Threshold,
 )
 
 #: Fraction bits that a bias may add to an accumulator to be exact on it.
@@ -69,6 +73,11 @@ class Walk:
         self.sums_exact: bool | None = None
         #: For the nodes that quantise: where their steps begin exactly.
         self.ties: dict[str, Ties] = {}
+        #: Nodes whose values the framework, as far as the frontend knows, has only up to the rounding of its float32, in an order
+        #: that nobody states.
+        self.inexact: set[str] = set()
+        #: For products: how far the framework's own weights lie from the graph's; see `Weights`.
+        self.deviations: dict[str, np.ndarray] = {}
         #: The graph's input of each real input, so that one that is quantised twice in the same way is one input.
         self._inputs: dict[str, tuple[Operation, str]] = {}
         self._sources: dict[str, str] = {}
@@ -142,6 +151,10 @@ class Walk:
             tensor = self.builder.add(move, tensor, name=site.name, source=site.source)
         return tensor
 
+    def is_input(self, tensor: str) -> bool:
+        """Whether it is one of the graph's inputs."""
+        return any(known == tensor for _, known in self._inputs.values())
+
     def line(self, value: Any, site: Site) -> Line:
         """`value` if it is a line, else an error that says what is missing."""
         if isinstance(value, Line):
@@ -189,7 +202,26 @@ class Walk:
             return replace(line, tensor=self.add(Scale(factors), line.tensor, site=site.inner("sign")))
         weights = pending.weights * np.array(signs) if min(signs) <= 0 else pending.weights
         tensor = self.add(pending.make(weights, pending.weight_fraction), line.tensor, site=pending.site)
+        if pending.deviations is not None:
+            self.deviations[tensor] = pending.deviations
+            self.inexact.add(tensor)
         return replace(line, tensor=tensor, pending=None)
+
+    def is_inexact(self, tensor: str) -> bool:
+        """Whether an inexact value is on the way to `tensor` from the last quantised ones."""
+        nodes = {node.name: node for node in self.builder.nodes}
+        waiting, seen = [tensor], {tensor}
+        while waiting:
+            name = waiting.pop()
+            if name in self.inexact:
+                return True
+            operation = nodes[name].operation
+            # A Requantise without ties clips or aligns only.
+            if name in self.ties or isinstance(operation, (Lookup, Threshold)):
+                continue
+            waiting += [before for before in nodes[name].inputs if before not in seen]
+            seen.update(nodes[name].inputs)
+        return False
 
     def settled(self, line: Line, site: Site) -> Line:
         """The line in the graph without functions: each is applied to integers, where that is exact."""
@@ -244,15 +276,35 @@ class Walk:
         return (clip.low is not None and lowest < clip.low) or (clip.high is not None and highest > clip.high)
 
     def _leaky(self, line: Line, function: Leaky, site: Site) -> Line:
-        exponent = power_of_two(function.slope[0]) if len(set(function.slope)) == 1 else None
-        if exponent is None or not -MAXIMUM_BITS <= exponent <= 0:
-            raise UnsupportedModel(
-                f"{site.label}: needs the result of a leaky rectifier whose slope is not a power of two; put a quantiser after "
-                "the rectifier"
-            )
         line = self.biased(line, site)
-        tensor = self.add(Relu(-exponent), line.tensor, site=site.inner("leaky"))
-        return replace(line, tensor=tensor, scale=tuple(s * Fraction(2) ** exponent for s in line.scale))
+        common = lcm(*(slope.denominator for slope in function.slope))
+        extra = common.bit_length() - 1
+        if common != 1 << extra or extra > MAXIMUM_EXTRA_FRACTION:
+            raise UnsupportedModel(
+                f"{site.label}: needs the result of a leaky rectifier whose slope {float(min(function.slope)):g} is not a multiple of "
+                f"2**-{MAXIMUM_EXTRA_FRACTION}; use a larger slope, or a rectifier"
+            )
+        factors = [(slope * common).numerator for slope in function.slope]
+        tensor = self.two_sided(line.tensor, factors, extra, site)
+        return replace(line, tensor=tensor, scale=tuple(s / common for s in line.scale))
+
+    def two_sided(self, tensor: str, factors: Sequence[int], extra: int, site: Site) -> str:
+        """``x * 2**extra`` where x is not negative, else ``x * factors[c]``: integers on `extra` more fraction bits."""
+        if list(factors) == [1]:
+            return self.add(Relu(extra), tensor, site=site.inner("leaky"))
+        above = self.add(Relu(), tensor, site=site.inner("above"))
+        turned = self.add(Scale(np.array([-1])), tensor, site=site.inner("turned"))
+        below = self.add(Relu(), turned, site=site.inner("below"))
+        slopes = np.array([-factor for factor in factors], dtype=object)
+        sloped = self.add(Scale(slopes, extra), below, site=site.inner("slope"))
+        return self.add(Add(), above, sloped, site=site.inner("leaky"))
+
+    def without_rounding(self, line: Line) -> Line:
+        """The line without the roundings to float32 on the way: the graph goes on with the exact value."""
+        functions = tuple(function for function in line.functions if not isinstance(function, Float32))
+        if len(functions) < len(line.functions):
+            self.sums_exact = False
+        return replace(line, functions=functions)
 
     def biased(self, line: Line, site: Site) -> Line:
         """The line with its offset added to the integers, on a finer step where need be; raises where that takes too many bits."""

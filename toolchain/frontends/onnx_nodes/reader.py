@@ -26,6 +26,7 @@ from toolchain.frontends.exact.values import (
     per_channel,
 )
 from toolchain.frontends.exact.walk import Walk
+from toolchain.frontends.imported import Meaning
 from toolchain.ir import Constant as ConstantTensor
 
 Value = Constant | RealInput | Line
@@ -40,7 +41,7 @@ class Reader:
 
     values: what is known of each tensor so far. real_range: the declared range of real inputs, or None.
     opset: the version of ONNX's operations. batch: samples in the file's own batch, 1 where it says none. own: what reads
-    operations that only this model has.
+    operations that only this model has. meanings: by tensor, of those that quantisers made.
     """
 
     walk: Walk
@@ -50,6 +51,7 @@ class Reader:
     opset: int = 18
     batch: int = 1
     own: Mapping[str, Handler] = field(default_factory=dict)
+    meanings: dict[str, Meaning] = field(default_factory=dict)
 
     def line(self, value: Value, node: NodeView) -> Line:
         return self.walk.line(value, node.site)

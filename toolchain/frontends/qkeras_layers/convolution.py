@@ -41,9 +41,8 @@ def convolved(walk: KerasWalk, layer: Any, line: Line, weights: Weights, groups:
     """The layer's window over a line."""
     last_channels(layer, site)
     line = walk.settled(line, site)
-    require_exact_sums(walk, line, weights, groups)
     window = weights.integers.shape[:-2]
-    return convolution(
+    product = convolution(
         walk,
         line,
         weights,
@@ -53,6 +52,7 @@ def convolved(walk: KerasWalk, layer: Any, line: Line, weights: Weights, groups:
         groups=groups,
         site=site,
     )
+    return require_exact_sums(walk, line, weights, groups, product)
 
 
 @handles("QConv1D", "filters", "groups", "kernel_quantizer", *WINDOW)
@@ -92,10 +92,10 @@ def _separable(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     bias = layer_bias(layer, site)
     inner = site.inner("depthwise")
     line = walk.settled(depthwise(walk, layer, walk.line(value, site), first, inner), inner)
-    require_exact_sums(walk, line, second, 1)
     spatial = len(line.shape) - 1
     ones, none = [1] * spatial, [(0, 0)] * spatial
-    line = convolution(walk, line, second, strides=ones, dilation=ones, padding=none, groups=1, site=site)
+    product = convolution(walk, line, second, strides=ones, dilation=ones, padding=none, groups=1, site=site)
+    line = require_exact_sums(walk, line, second, 1, product)
     return finished(walk, layer, line, bias, site)
 
 
@@ -109,7 +109,6 @@ def _transposed(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     kernel = layer_weights(walk, layer, "kernel", layer.kernel, site).transposed(0, 1, 3, 2).weights()
     bias = layer_bias(layer, site)
     line = walk.settled(walk.line(value, site), site)
-    require_exact_sums(walk, line, kernel, 1)
     cropping = []
     for k, stride, rate in zip(kernel.integers.shape, layer.strides, layer.dilation_rate, strict=False):
         excess = (k - 1) * rate + 1 - stride
@@ -117,7 +116,7 @@ def _transposed(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
             cropping.append((0, min(excess, 0)))
         else:
             cropping.append((max(excess, 0) // 2, excess - max(excess, 0) // 2))
-    line = transposed_convolution(
+    product = transposed_convolution(
         walk,
         line,
         kernel,
@@ -127,4 +126,4 @@ def _transposed(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
         groups=1,
         site=site,
     )
-    return finished(walk, layer, line, bias, site)
+    return finished(walk, layer, require_exact_sums(walk, line, kernel, 1, product), bias, site)

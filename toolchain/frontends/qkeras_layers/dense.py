@@ -24,8 +24,8 @@ def _dense(walk: KerasWalk, layer: Any, value: Value, site: Site) -> Value:
     kernel = layer_weights(walk, layer, "kernel", layer.kernel, site).weights()
     bias = layer_bias(layer, site)
     line = walk.settled(walk.line(value, site), site)
-    require_exact_sums(walk, line, kernel, 1)
-    return finished(walk, layer, dense(walk, line, kernel, site), bias, site)
+    product = require_exact_sums(walk, line, kernel, 1, dense(walk, line, kernel, site))
+    return finished(walk, layer, product, bias, site)
 
 
 def layer_weights(walk: KerasWalk, layer: Any, what: str, values: Any, site: Site) -> Quantised:

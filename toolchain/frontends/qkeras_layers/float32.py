@@ -59,8 +59,8 @@ def rounded(walk: KerasWalk, line: Line) -> Line:
 
 def require_exact(walk: KerasWalk, line: Line, *units: Fraction) -> None:
     """Note it where the framework cannot have this (sum of many) exactly."""
-    if walk.sums_exact and not representable(walk, line, *units):
-        walk.sums_exact = False
+    if not representable(walk, line, *units):
+        walk.note_inexact(line)
 
 
 def require_reach(walk: KerasWalk, line: Line, units: Sequence[Fraction]) -> None:
@@ -90,13 +90,11 @@ def _power_of_two_in(value: Fraction) -> Fraction:
     return Fraction(top & -top, value.denominator)
 
 
-def require_exact_sums(walk: KerasWalk, line: Line, weights: Weights, groups: int) -> None:
-    """Note it where a partial sum of ``line * weights``, taken in any order, may not fit into float32.
+def require_exact_sums(walk: KerasWalk, line: Line, weights: Weights, groups: int, product: Line) -> Line:
+    """`product`, which is ``line * weights``; noted where a partial sum, taken in any order, may not fit into float32.
 
     line: settled. weights: of shape (..., inputs / groups, outputs).
     """
-    if not walk.sums_exact:
-        return
     element = walk.element(line)
     unit = common_step([abs(v) for v in (*line.scale, *line.offset) if v])
     ends = (element.minimum, element.maximum)
@@ -111,5 +109,6 @@ def require_exact_sums(walk: KerasWalk, line: Line, weights: Weights, groups: in
     sums = np.concatenate([row @ column for row, column in zip(inputs, columns, strict=True)])
     for total, step in zip(sums, spread(weights.steps, outputs), strict=True):
         if not fits(int(total) * unit * abs(step), unit * abs(step)):
-            walk.sums_exact = False
-            return
+            walk.note_inexact(product)
+            break
+    return product

@@ -79,5 +79,5 @@ def _normalised(walk: KerasWalk, layer: Any, value: Value, site: Site, found: di
     line = rounded(walk, walk.scaled(line, compact(fractions_of(factor))))
     line = walk.scaled(line, compact(fractions_of(np.ones(1))), compact(fractions_of(offset)))
     if not representable(walk, line):
-        walk.sums_exact = False
+        walk.note_inexact(line)  # a processor may multiply and add in one operation
     return rounded(walk, line)

@@ -77,9 +77,8 @@ def _quantised_global_average(walk: KerasWalk, layer: Any, value: Value, site: S
 def _mean(walk: KerasWalk, line: Line, window: Any, strides: Any, padding: Pairs, site: Site) -> Line:
     """The mean of each window over its real elements: the framework divides its sum, which rounds once."""
     line = walk.settled(line, site)
-    if walk.sums_exact:
-        largest = replace(line, scale=tuple(s * prod(window) for s in line.scale))
-        require_exact(walk, largest, *(abs(s) for s in line.scale))
+    largest = replace(line, scale=tuple(s * prod(window) for s in line.scale))
+    require_exact(walk, largest, *(abs(s) for s in line.scale))
     line = average_pool(walk, line, window=window, strides=strides, padding=padding, counts_padding=False, site=site)
     return rounded(walk, line)
 

@@ -18,7 +18,7 @@ bits with every step; past what float32 holds exactly, it is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -133,8 +133,7 @@ class _Float32Arithmetic(Arithmetic):
 
     def dense(self, line: Line, weights: Weights, site: Site) -> Line:
         line = self.walk.settled(line, site)
-        require_exact_sums(self.walk, line, weights, 1)
-        product = super().dense(line, weights, site)
+        product = require_exact_sums(self.walk, line, weights, 1, super().dense(line, weights, site))
         self._rounded(product, site)
         return product
 
@@ -175,7 +174,7 @@ class _Part:
         def half(values: Fractions | None) -> Fractions | None:
             return None if values is None else tuple(value / 2 for value in values)
 
-        kernel, hidden = (Weights(w.integers, tuple(s / 2 for s in w.steps)) for w in (self.kernel, self.hidden))
+        kernel, hidden = (replace(w, steps=tuple(s / 2 for s in w.steps)) for w in (self.kernel, self.hidden))
         return _Part(self.name, kernel, hidden, half(self.bias), half(self.hidden_bias), self.which)
 
 
@@ -347,4 +346,5 @@ class _Recurrence:
 def _columns(weights: Weights, first: int, last: int) -> Weights:
     """Some of the outputs."""
     steps = weights.steps if len(weights.steps) == 1 else compact(weights.steps[first:last])
-    return Weights(np.ascontiguousarray(weights.integers[:, first:last]), steps)
+    off = None if weights.deviations is None else weights.deviations[:, first:last]
+    return Weights(np.ascontiguousarray(weights.integers[:, first:last]), steps, off)

@@ -58,6 +58,17 @@ class KerasWalk(Walk):
         self._emitted: dict[tuple[int, tuple[int, ...]], tuple[Product, str]] = {}
         self._settled: dict[int, tuple[Line, Line]] = {}
         self._biased: dict[int, tuple[Line, Line]] = {}
+        #: Products that `note_inexact` has been told of, by their identity.
+        self._inexact: dict[int, Product] = {}
+
+    def note_inexact(self, line: Line) -> None:
+        """Note that the framework has these values up to the rounding of its float32 only."""
+        self.sums_exact = False
+        if line.pending is None:
+            self.inexact.add(line.tensor)
+            return
+        self._inexact[id(line.pending)] = line.pending
+        self.inexact.update(tensor for product, tensor in self._emitted.values() if product is line.pending)
 
     def input_tensor(self, name: str) -> str | None:
         """The graph's input for an input of the model; None where nothing uses it."""
@@ -75,6 +86,8 @@ class KerasWalk(Walk):
         if key not in self._emitted:
             result = super().emitted(line, site)
             self._emitted[key] = (line.pending, result.tensor)
+            if id(line.pending) in self._inexact:
+                self.inexact.add(result.tensor)
             return result
         # The product has been made with these signs: what is left is the meaning of its integers.
         tensor = self._emitted[key][1]
