@@ -30,6 +30,7 @@ from toolchain.ir import (
     Pad,
     Relu,
     Requantise,
+    Reshape,
     Rounding,
     Scale,
     Threshold,
@@ -245,6 +246,24 @@ def test_what_nothing_expresses_is_named_with_the_backend_that_may() -> None:
         require_supported("finn", graph, Target())
     assert "turn (transpose from net/turn): there is no streaming kernel for operation 'transpose'" in str(caught.value)
     assert "FINN's RTL does not have it either; backend 'hls4ml' may" in str(caught.value)
+
+
+def test_a_network_of_which_finn_computes_nothing_is_refused() -> None:
+    graph = image(MaxPool((2, 2), (2, 2)))
+    require_supported("finn", graph, Target())
+    with pytest.raises(UnsupportedModel) as caught:
+        design(graph, Target())
+    assert str(caught.value) == (
+        "backend 'finn': no layer of this network would be FINN's; use --backend rtl, whose kernels would compute all of it:\n"
+        "  n0 (max_pool): FINN has pooling in HLS only"
+    )
+    # A border at the network's output is no work for FINN either.
+    border = image(Pad(((1, 1), (1, 1), (0, 0))))
+    with pytest.raises(UnsupportedModel, match="FINN's padding would begin the next frame at the network's output"):
+        design(border, Target())
+    nothing = image(Reshape((72,)))
+    with pytest.raises(UnsupportedModel, match="it computes nothing"):
+        design(nothing, Target())
 
 
 def test_other_vendors_parts_are_refused() -> None:

@@ -12,7 +12,7 @@ Files of a plan: rtl/*.sv and rtl/*.v (FINN's library and nodes, adapters, this 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +22,10 @@ import numpy as np
 
 from toolchain.backends.finn.layers import Layer
 from toolchain.data_folders import RTL_LIBRARY
-from toolchain.errors import BuildFailed
+from toolchain.errors import BuildFailed, UnsupportedModel
 from toolchain.ir import Graph, Node, save_graph
 from toolchain.passes.choose_folding import Folding
+from toolchain.passes.group_stages import Stage
 from toolchain.plan import BuildPlan, PlannedFile
 from toolchain.target import Target
 
@@ -69,7 +70,11 @@ def finn_part(target: Target) -> str:
 
 
 def design(graph: Graph, target: Target, folding: Folding | None = None) -> Design:
-    """Decide all that does not need FINN. Raises UsageError for a pace that cannot be reached or a folding that does not fit."""
+    """Decide all that does not need FINN.
+
+    Raises UsageError for a pace that cannot be reached or a folding that does not fit, UnsupportedModel for a network of which
+    FINN would compute nothing.
+    """
     from toolchain.backends.finn.instances import FinnLibrary
     from toolchain.backends.finn.layers import layers_of, why_own_kernel
     from toolchain.backends.finn.lower import lower
@@ -91,6 +96,7 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
             own.setdefault(
                 stage.name, "several pixels are multiplied at once; FINN's windows are made here pixel by pixel"
             )
+    _require_finn(stages, own)
     reserved = [*own_modules(), *(path.stem for path in (_FOLDER / "lib").glob("*.sv")), *_FINN_MODULES]
     network = lay_out(lowered, folding, reserved, FinnLibrary(own))
     if network.output.beats_ahead:
@@ -98,6 +104,7 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
         for stage in stages:
             if stage.operation.kind == "pad":
                 own.setdefault(stage.name, "FINN's padding would begin the next frame at the network's output")
+        _require_finn(stages, own)
         network = lay_out(lowered, folding, reserved, FinnLibrary(own))
     keys = {part_.stage.name: part_.identifier for part_ in network.parts if part_.stage}
     layers = [
@@ -107,6 +114,17 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
         for layer in layers_of(stage, folding.stages[stage.name], keys[stage.name])
     ]
     return Design(lowered, network, tuple(layers), own, part, round(1e3 / target.clock_mhz, 3))
+
+
+def _require_finn(stages: Sequence[Stage], own: Mapping[str, str]) -> None:
+    """Raise UnsupportedModel if every stage is one of this project's kernels: a FINN build of none of FINN's nodes is none."""
+    if any(stage.name not in own for stage in stages):
+        return
+    reasons = [f"{stage.nodes[0]}: {own[stage.name]}" for stage in stages] or ["it computes nothing"]
+    raise UnsupportedModel(
+        "backend 'finn': no layer of this network would be FINN's; use --backend rtl, whose kernels would compute all of it:\n  "
+        + "\n  ".join(reasons)
+    )
 
 
 #: Names of FINN's modules, which a top module may not have.
