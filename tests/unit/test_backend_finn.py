@@ -188,6 +188,28 @@ def test_which_stages_are_finns(graph: Graph, reason: str | None) -> None:
     assert found == reason or (reason is not None and found is not None and found.startswith(reason))
 
 
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (image(conv(3, 3, 1, 2, groups=2)), None),
+        (image(conv(3, 3, 1, 2, groups=2), element=IntegerType(False, 8)), None),
+        (image(conv(3, 3, 1, 2, groups=2), element=IntegerType(True, 10)), "inputs have 10 bits; FINN's vector unit takes 9"),
+        (image(conv(3, 3, 1, 2, groups=2), element=IntegerType(False, 9)), "inputs have 9 bits; FINN's vector unit takes 8"),
+        (
+            image(Conv(np.full((3, 3, 1, 2), -128), (1, 1), (1, 1), 2)),
+            "weights have 9 bits; FINN's vector unit takes 8",
+        ),
+        (
+            image(conv(6, 6, 1, 2, groups=2)),
+            "its window does not slide; FINN's depthwise convolution is built here behind a sliding window",
+        ),
+        (image(Conv(np.zeros((3, 3, 1, 2), np.int64), (1, 1), (1, 1), 2)), "its weights are all 0, and FINN has no word for sums that are always 0"),
+    ],
+)  # fmt: skip
+def test_which_depthwise_convolutions_are_finns_on_versal(graph: Graph, reason: str | None) -> None:
+    assert first_reason(graph, VERSAL) == reason
+
+
 def test_dsp_blocks_of_parts() -> None:
     parts = {
         "xc7z020clg400-1": "DSP48E1",

@@ -268,6 +268,7 @@ def _adapter(layer: Layer, node: Mapping[str, Any], part: Any, version: str) -> 
             )
     texts = {
         "matrix": "vectors of {MW} elements times a matrix of {MH} rows, SIMD {SIMD}, PE {PE}",
+        "depthwise": "windows of {kernel} of each channel times weights of its own, PE {PE}",
         "threshold": "thresholds of {channels} channels, PE {PE}",
         "window": "windows of {kernel} over {size} pixels of {channels} channels, SIMD {SIMD}",
         "pad": "a border {padding} (top, left, bottom, right) around {size} pixels of {channels} channels, SIMD {SIMD}",
