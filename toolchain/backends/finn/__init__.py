@@ -170,15 +170,71 @@ def write_request(decided: Design, folder: Path, without_corrections: tuple[str,
     request = {
         "part": decided.part, "clock_period_ns": decided.clock_period_ns, "layers": entries,
         "without_corrections": list(without_corrections),
-        "stages": {
-            f"t{place}": asdict(decided.network.folding.stages[node.name])
-            for place, node in enumerate(decided.graph.nodes)
-            if node.name in decided.network.folding.stages
-        },
+        **_whole_request(decided),
     }  # fmt: skip
     (folder / "request.json").write_text(json.dumps(request, indent=1))
     save_graph(decided.graph, folder / "graph.bitwright")
     np.savez(folder / "tables.npz", **{layer.name: layer.table for layer in decided.layers if layer.table is not None})  # type: ignore[arg-type]
+
+
+def _whole_request(decided: Design) -> dict[str, Any]:
+    """What the whole network in FINN's nodes is told: folding, and depths of FIFOs, by t<number of the graph's node>.
+
+    stages: also of the biases that are part of one. depths: t<reader>:<operand> -> of the FIFO before it, and of the one behind
+    the fork where its branch begins; 'output' -> of the FIFO at the network's end.
+    """
+    from toolchain.passes.group_stages import group_stages
+
+    network = decided.network
+    numbers = {node.name: f"t{place}" for place, node in enumerate(decided.graph.nodes)}
+    writer = {stream.identifier: part for part in network.parts for stream in part.outputs}
+    stages: dict[str, dict[str, int]] = {}
+    for stage in group_stages(decided.graph):
+        folding = network.folding.stages[stage.name]
+        stages[numbers[stage.name]] = asdict(folding)
+        for node in stage.nodes[1:]:
+            stages[numbers[node.name]] = {"simd": folding.pe, "pe": folding.pe}
+
+    def depths_before(stream: Any) -> dict[str, int]:
+        found: dict[str, int] = {}
+        part = writer.get(stream.identifier)
+        while part is not None and part.stage is None and not part.purpose.startswith("for "):
+            if part.instance.is_fifo:
+                behind = writer.get(part.input.identifier)
+                branch = behind is not None and len(behind.outputs) > 1
+                found.setdefault("branch" if branch else "before", int(dict(part.instance.parameters)["DEPTH"]))
+            part = writer.get(part.input.identifier)
+        return found
+
+    depths: dict[str, dict[str, int]] = {}
+    for last in network.parts:
+        if last.stage is None:
+            continue
+        # The streams that enter the stage from outside, in the order of its operands.
+        entering, place = list(last.inputs), 0
+        while place < len(entering):
+            before = _inner_writer(writer, entering[place], last.identifier)
+            if before is None:
+                place += 1
+            else:
+                entering[place : place + 1] = before.inputs
+        for operand, stream in enumerate(entering):
+            depths[f"{numbers[last.stage.name]}:{operand}"] = depths_before(stream)
+    end = depths_before(network.output)
+    return {"stages": stages, "depths": {**depths, "output": {"before": end.get("before", 2)}}}
+
+
+def _inner_writer(writer: Mapping[str, Any], stream: Any, key: str) -> Any:
+    """The part of the same stage that gives a stream, converters aside; None if it comes from outside."""
+    part = writer.get(stream.identifier)
+    while (
+        part is not None
+        and part.stage is None
+        and part.purpose != f"for {key}"
+        and len(part.inputs) == len(part.outputs) == 1
+    ):
+        part = writer.get(part.input.identifier)
+    return part if part is not None and part.stage is None and part.purpose == f"for {key}" else None
 
 
 def stitch(decided: Design, made: Path, counted: Mapping[str, Any] | None = None) -> BuildPlan:

@@ -197,11 +197,19 @@ def _why_no_matrix(stage: Stage, part: str) -> str | None:
 
 
 def matrix(stage: Stage) -> np.ndarray:
-    """The weights (inputs, outputs) of a matrix stage; a window's rows before its channels, as the windows come."""
+    """The weights of a matrix stage, or of a depthwise one, as `weight_matrix`."""
     operation = stage.operation
+    assert isinstance(operation, Dense | Conv)
+    return weight_matrix(operation)
+
+
+def weight_matrix(operation: Dense | Conv) -> np.ndarray:
+    """The weights (inputs, outputs) of an operation; a window's rows before its channels, as the windows come.
+
+    Where an output does not read an input, as in a convolution in groups, there is a 0.
+    """
     if isinstance(operation, Dense):
         return operation.weights
-    assert isinstance(operation, Conv)
     weights = operation.weights.reshape(-1, *operation.weights.shape[-2:])
     count, inputs, outputs = weights.shape
     full = np.zeros((count, operation.groups, inputs, outputs), weights.dtype)

@@ -61,7 +61,7 @@ def main() -> None:
     for name in BETWEEN_NODES:
         (source,) = (work / "library").rglob(name)
         shutil.copyfile(source, folder / "rtl" / name)
-    whole: dict[str, Any] = {"project": None, "why": "not asked for", "hls": []}
+    whole: dict[str, Any] = {"project": None, "why": "not asked for", "hls": [], "without": {}, "board": ""}
     if (folder / "graph.bitwright").exists():
         from toolchain.backends.finn.whole import write_whole
         from toolchain.ir import load_graph
