@@ -126,7 +126,7 @@ def test_what_people_with_amds_tools_get(built: Path, model: Path) -> None:
         "ElementwiseAdd",
         "LabelSelect",
     }
-    onnx = ModelWrapper(str(project / "model.onnx"))
+    onnx = ModelWrapper(str(project / "network.onnx"))
     graph = toolchain.load_graph(model)
     (source,), (sink,) = onnx.graph.input, onnx.graph.output
     for x in random_vectors(graph, 20, 1):
