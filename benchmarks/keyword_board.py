@@ -9,15 +9,13 @@ For comparison: MLPerf Tiny v0.7's entry of this network, by hls4ml and FINN on 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.common import ROOT, Row, bitwright, timed, version
+from benchmarks.common import ROOT, Row, bitwright, build_rows, read_build, timed, version
 
 _SHARED = ROOT.parent / "shared"
 _FOLDER = ROOT / "build" / "bench" / "keyword_board"
@@ -63,37 +61,9 @@ def run() -> Sequence[Row]:
         sample_s=0.5,
         timeout_s=3 * 3600,
     )  # fmt: skip
-    report: dict[str, Any] = json.loads((out / "report.json").read_text())
-    wrong = [entry for entry in report["ladder"] if entry["mismatches"]]
-    if wrong:
-        raise RuntimeError(f"rungs differ: {wrong}")
-    # Of a figure at several stages, the latest one's.
-    stages = ("estimated", "simulated", "post_synthesis", "post_route")
-    found = {r["name"]: r for r in sorted(report["measurements"], key=lambda r: stages.index(r["kind"]))}
+    report = read_build(out)
     own = version("bitwright")
-    rows = []
-    for name, scale, unit, target in (
-        ("latency_cycles", 1, "cycles", ""), ("initiation_interval_cycles", 1, "cycles", ""), ("fmax", 1, "MHz", ""),
-        ("clock", 1, "MHz", ""), ("latency_at_fmax", 1e-3, "us", "< 5"), ("latency", 1e-3, "us", "< 5"),
-        ("throughput", 1, "inferences/s", ""), ("used_lut", 1, "LUT", ""), ("used_ff", 1, "FF", ""), ("used_dsp", 1, "DSP", ""),
-        ("used_block_ram", 1, "block RAM", ""),
-    ):  # fmt: skip
-        record = found[name]
-        label = {"latency": "latency at the board's clock", "clock": "board's clock"}.get(name, name.replace("_", " "))
-        rows.append(
-            Row(label, scale * record["value"], unit, record["tool"], record["tool_version"], target, record["kind"])
-        )
-    for entry in report["ladder"]:
-        rows.append(
-            Row(
-                f"rung {entry['rung']}, vectors equal",
-                entry["vectors"],
-                "vectors",
-                "bitwright",
-                own,
-                note=entry["name"],
-            )
-        )
+    rows = build_rows("", report, {"latency_at_fmax": "< 5", "latency": "< 5"})
     rows.append(Row("accuracy on the 1,000 sounds", 100 * report["accuracy"], "%", "bitwright", own))
     rows.append(
         Row("classes equal to those published", same, "of 1,000", "bitwright", own, "1,000", "the RTL's, by rung 3")

@@ -94,6 +94,7 @@ def _input_options(command: Any) -> Any:
         "bitwright build mnist_cnn --board ulx3s-85f --frames-per-second 10000 --out build/camera",
         "bitwright build digits --board ulx3s-85f --latency-us 3 --budget LUT=8000 --out build/prompt",
         "bitwright build digits --board ulx3s-85f --budget device --out build/fastest   as fast as fits",
+        "bitwright build digits --folding build/digits/rtl/folding.json --out build/edited   PE and SIMD by hand",
         "bitwright build model.onnx --input-type 'uint8*1/255' --out build/pixels     8-bit pixels from 0 to 1",
         "bitwright build model.onnx --input-samples train.npz --input-bits 8 --out build/sampled",
     )
@@ -143,6 +144,13 @@ def _input_options(command: Any) -> Any:
     metavar="NAME=N,...",
     help="Most that the core may take: LUT, FF, DSP, BRAM, as in LUT=20000,DSP=50; or 'device', four fifths of its LUT and FF. "
     "Estimated before synthesis. Alone: the fastest that fits.",
+)
+@click.option(
+    "--folding",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help='PE and SIMD of layers by hand, as in {"conv1": {"pe": 4, "simd": 9}}; what it leaves open is chosen as usual. Every '
+    "build writes its own as DIR/rtl/folding.json, to be edited and given back. Not for hls4ml.",
 )
 @click.option(
     "--clock-mhz", type=click.FloatRange(min=1.0), metavar="F", help="Clock to aim for. Default: the board's."
@@ -394,7 +402,7 @@ def inspect(model: str, out: Path | None, as_json: bool, **options: Any) -> None
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page with bar charts, too.")
 @_json_option
 def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Put the reports of several builds side by side: exactness, resources, clock, cycles, build time."""
+    """Put the reports of several builds side by side: exactness, resources, clock, cycles, time of all stages."""
     from toolchain.report.compare import compare_reports, print_comparison
 
     comparison = compare_reports(folders)

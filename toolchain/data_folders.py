@@ -12,5 +12,7 @@ BOARDS = Path(__file__).parent / "data" / "boards"
 HLS_TEMPLATES = Path(__file__).parent / "data" / "hls_templates"
 MODELS = Path(__file__).parent / "data" / "models"
 RTL_TESTS = Path(__file__).parent / "data" / "rtl_tests"
+#: What the commonly used devices of AMD have.
+AMD_DEVICES = Path(__file__).parent / "amd_devices.toml"
 #: The streaming kernels, one SystemVerilog module a file.
 RTL_LIBRARY = Path(__file__).parent / "backends" / "rtl" / "lib"

@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from toolchain.data_folders import BOARDS
+from toolchain.data_folders import AMD_DEVICES, BOARDS
 from toolchain.errors import BoardError
+from toolchain.resources import BLOCK_RAM, DSP, FF, LUT
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,18 @@ class Board:
 
 
 @dataclass(frozen=True)
+class GivenFolding:
+    """What a user decides of a layer's folding: its PE (outputs a cycle), its SIMD (inputs a cycle), or both; None: chosen."""
+
+    pe: int | None = None
+    simd: int | None = None
+
+    def to_json(self) -> dict[str, int]:
+        """What is decided, by its name."""
+        return {name: value for name, value in (("pe", self.pe), ("simd", self.simd)) if value is not None}
+
+
+@dataclass(frozen=True)
 class Target:
     """What a backend builds for.
 
@@ -70,7 +83,7 @@ class Target:
     the backend's default, or, with a budget, the fastest that fits. latency_cycles: the most from a frame's first input
     beat to its last output beat; None for no limit. budget: resource (LUT, FF, DSP, block RAM) -> the most that the core may
     take, as estimated before synthesis; empty for no limit but the device's. loadable_weights: whether weights, biases and
-    thresholds can be replaced at run time.
+    thresholds can be replaced at run time. folding: layer -> what is decided of its folding; the rest is chosen for the above.
     """
 
     device: Device | None = None
@@ -80,6 +93,7 @@ class Target:
     latency_cycles: int | None = None
     budget: Mapping[str, int] = field(default_factory=dict)
     loadable_weights: bool = False
+    folding: Mapping[str, GivenFolding] = field(default_factory=dict)
 
 
 #: Resources of the ECP5 devices: Lattice FPGA-DS-02012 (ECP5 and ECP5-5G family data sheet), table 1.1; the 12F is the 25F die.
@@ -99,7 +113,9 @@ _ECP5_PACKAGES = {
 #: Bits of the wider factor of a DSP block, two's complement: Lattice FPGA-DS-02012 (ECP5: 18 x 18), AMD UG479 (DSP48E1:
 #: 25 x 18), UG579 (DSP48E2: 27 x 18), AM004 (DSP58: 27 x 24).
 _DSP_WIDTH = {"ecp5": 18, "xc7": 25, "usplus": 27, "versal": 27}
-#: Vendor parts that only the HLS backend names in its projects; checked for their form, since the vendor's tool has the list.
+#: Of a device's resources what budget 'device' leaves to the core: the board needs some LUTs, and routing some air.
+_DEVICE_SHARE = {LUT: 0.8, FF: 0.8}
+#: Other vendors' parts; checked for their form, since the vendor's tool has the list.
 _VENDOR_PART = re.compile(
     r"(?P<xc7>xc7[akvzs][a-z0-9]+(-[a-z0-9]+)*)|(?P<usplus>xc(ku|vu|zu|au|u)[a-z0-9]+(-[a-z0-9]+)*)|"
     r"(?P<versal>xcv[cemhp][a-z0-9]+(-[a-z0-9]+)*)|(?P<intel>(10[a-z]{2}|5[a-z]{2}|ag[a-z]{2}|arria10|agilex7)[a-z0-9]*)",
@@ -110,6 +126,11 @@ _VENDOR_PART = re.compile(
 def ecp5_parts() -> list[str]:
     """Ordering codes of the ECP5 parts that the open tools build for."""
     return [f"LFE5U-{size}-{speed}{package}C" for size in _ECP5 for speed in "678" for package in _ECP5_PACKAGES]
+
+
+def device_budget(device: Device) -> dict[str, int]:
+    """What budget 'device' leaves to the core; empty where the device's resources are not known."""
+    return {name: int(count * _DEVICE_SHARE.get(name, 1.0)) for name, count in device.resources.items()}
 
 
 def dsp_width(device: Device | None) -> int:
@@ -126,7 +147,7 @@ def find_device(part: str) -> Device:
     vendor = _VENDOR_PART.fullmatch(part)
     if vendor and vendor.lastgroup:
         family = next(name for name, value in vendor.groupdict().items() if value)
-        return Device(part.lower(), family)
+        return Device(part.lower(), family, resources=_amd_resources(part.lower()))
     nearest = get_close_matches(part.upper(), ecp5_parts(), 3, 0.5)
     nearest += get_close_matches(
         part.lower(), ["xc7z020clg400-1", "xcvu13p-flga2577-2-e", "xczu7ev-ffvc1156-2-e"], 2, 0.5
@@ -136,6 +157,24 @@ def find_device(part: str) -> Device:
         f"part {part!r} is not known{hint}. Known: ECP5 ordering codes such as LFE5U-85F-6BG381C (all stages), and AMD and "
         "Intel parts such as xcvu13p-flga2577-2-e (stages graph, hls, rtl)"
     )
+
+
+def _amd_resources(part: str) -> dict[str, int]:
+    """The resources of the device of an ordering code; empty where amd_devices.toml does not have it."""
+    # xc7z020clg400-1: the device's name, then the package without anything between; xczu3eg-sbva484-1-e: a hyphen.
+    name = max((name for name in _amd_devices() if part.startswith(name)), key=len, default="")
+    return dict(_amd_devices().get(name, {}))
+
+
+@cache
+def _amd_devices() -> Mapping[str, Mapping[str, int]]:
+    """Device -> resources, by the names used in reports."""
+    table = tomllib.loads(AMD_DEVICES.read_text())
+    return {
+        name: {LUT: row["lut"], FF: row["ff"], DSP: row["dsp"], BLOCK_RAM: row["block_ram_18k"]}
+        for devices in table.values()
+        for name, row in devices.items()
+    }
 
 
 @cache

@@ -121,6 +121,38 @@ def test_build_until_rtl_and_again(model: Path, tmp_path: Path) -> None:
     assert top.read_text() == text
 
 
+def test_folding_is_written_edited_and_given_back(tmp_path: Path, random: np.random.Generator) -> None:
+    """By the command line: rtl/folding.json of one build, edited, decides another; unchanged, the RTL is the same to the byte."""
+    model = save_graph(
+        network(["net", *(f"layer{number}" for number in range(14))], random), tmp_path / "model.bitwright"
+    )
+
+    def rtl(out: Path, *options: str) -> dict[str, bytes]:
+        command = build(model, out, "--until", "rtl", *(f"--skip-rung={rung}" for rung in (2, 3, 4)), *options)
+        subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+        files = [path for path in (out / "rtl").rglob("*") if path.is_file()]
+        return {
+            str(path.relative_to(out)): path.read_bytes()
+            for path in files
+            if path.name not in ("stage.json", "lint.log")
+        }
+
+    first = rtl(tmp_path / "first", "--cycles-per-frame", "4")
+    folding = json.loads(first["rtl/folding.json"])
+    (tmp_path / "folding.json").write_bytes(first["rtl/folding.json"])
+    assert rtl(tmp_path / "second", "--folding", "folding.json") == first
+    layer = next(name for name, entry in folding.items() if entry == {"pe": 1, "simd": 6})
+    folding[layer] = {"pe": 2, "simd": 3}
+    (tmp_path / "folding.json").write_text(json.dumps(folding))
+    # The same folder: what is given is part of what the stage depends on.
+    edited = rtl(tmp_path / "second", "--folding", "folding.json")
+    assert json.loads(edited["rtl/folding.json"]) == folding
+    report = json.loads((tmp_path / "second" / "report.json").read_text())
+    assert report["artefacts"]["folding"] == "rtl/folding.json"
+    assert f"Folding was given for {', '.join(map(repr, folding))}." in report["notes"]
+    assert [(row["pe"], row["simd"]) for row in report["folding"]] == [(e["pe"], e["simd"]) for e in folding.values()]
+
+
 def test_another_model_does_not_enter_the_folder(model: Path, tmp_path: Path) -> None:
     toolchain.build_hardware(model, out=tmp_path / "out", until="graph")
     other = shutil.copy(model, tmp_path / "other.bitwright")

@@ -104,6 +104,19 @@ def test_node_by_node(built: Path, model: Path) -> None:
     assert facts["cycles_counted"]
 
 
+def test_the_folding_of_a_build_gives_the_same_rtl_again(built: Path, model: Path, tmp_path: Path) -> None:
+    def sources(folder: Path) -> dict[str, bytes]:
+        listed = [*(folder / "rtl" / "files.f").read_text().split(), "folding.json", "files.f"]
+        listed += [str(path.relative_to(folder / "rtl")) for path in (folder / "rtl" / "memory").iterdir()]
+        return {name: (folder / "rtl" / name).read_bytes() for name in listed}
+
+    assert list(json.loads((built / "rtl" / "folding.json").read_text())) == ["fc1", "act1", "fc2", "class"]
+    options = {**OPTIONS, "skip_rungs": (2, 3, 4, 5), "until": "rtl", "folding": built / "rtl" / "folding.json"}
+    report = toolchain.build_hardware(model, out=tmp_path / "out", part="LFE5U-25F-6BG256C", **options).report
+    assert sources(tmp_path / "out") == sources(built)
+    assert "Folding was given for 'fc1', 'act1', 'fc2', 'class'." in report["notes"]
+
+
 def test_what_people_with_amds_tools_get(built: Path, model: Path) -> None:
     """The C++ of HLS nodes and FINN's own project, whose QONNX model computes what the interpreter does."""
     onnx_exec = pytest.importorskip("qonnx.core.onnx_exec")

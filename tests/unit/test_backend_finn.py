@@ -14,7 +14,7 @@ from toolchain.backends.base import refusals, require_supported
 from toolchain.backends.finn import Design, design, write_request
 from toolchain.backends.finn.layers import canonical_thresholds, dsp_block, why_own_kernel
 from toolchain.backends.finn.lower import lower
-from toolchain.errors import UnsupportedModel
+from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.ir import (
     AddBias,
     ArgMax,
@@ -38,7 +38,8 @@ from toolchain.ir import (
     interpret,
 )
 from toolchain.passes.group_stages import group_stages
-from toolchain.target import Target, find_device
+from toolchain.pipeline.folding_file import read_folding
+from toolchain.target import GivenFolding, Target, find_device
 from toolchain.verify.vectors import random_vectors
 
 XC7, VERSAL = "xc7z020clg400-1", "xcvc1902-vsva2197-2mp-e-s"
@@ -294,3 +295,21 @@ def test_other_vendors_parts_are_refused() -> None:
     assert reasons == {
         "FINN's RTL is built for AMD parts and, without a vendor's cells, for ECP5; found a part of family 'intel'"
     }
+
+
+def test_folding_by_hand() -> None:
+    """The stages are those of the lowered graph; what is not given keeps the pace, and a whole folding gives itself again."""
+    random = np.random.default_rng(1)
+    graph = chain(Dense(random.integers(-4, 4, (5, 6)), 2), AddBias(np.arange(6)),
+                  Requantise(IntegerType(False, 2, 1), overflow=Overflow.SATURATE), Dense(random.integers(-2, 2, (6, 3))))  # fmt: skip
+    device = find_device(XC7)
+    names = list(design(graph, Target(device)).network.folding.stages)
+    decided = design(graph, Target(device, cycles_per_frame=30, folding={names[0]: GivenFolding(pe=6, simd=5)}))
+    stages = decided.network.folding.stages
+    assert (stages[names[0]].pe, stages[names[0]].simd) == (6, 5)
+    assert (stages[names[-1]].pe, stages[names[-1]].simd) != (3, 6)
+    assert decided.asked == {"targets": {"folding": {names[0]: {"pe": 6, "simd": 5}}}}
+    again = read_folding(json.loads(decided.network.folding.text()))
+    assert design(graph, Target(device, folding=again)).network.folding.stages == stages
+    with pytest.raises(UsageError, match=r"^folding: the network has no layer 'fc'\. Its layers: "):
+        design(graph, Target(device, folding={"fc": GivenFolding(1)}))

@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
+from toolchain.backends.rtl.streaming.kernels import threshold as threshold_kernel
 from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.ir import (
     Add,
@@ -29,6 +30,7 @@ from toolchain.ir import (
     Threshold,
 )
 from toolchain.passes.choose_folding import (
+    Choices,
     Folding,
     StageFolding,
     check_folding,
@@ -38,7 +40,7 @@ from toolchain.passes.choose_folding import (
     divisors,
 )
 from toolchain.passes.folding_model import WIDEST_VECTOR, converter_logic, lanes, logic, options
-from toolchain.passes.group_stages import group_stages
+from toolchain.passes.group_stages import Stage, group_stages
 
 
 def network(*sizes: int, argmax: bool = True) -> Graph:
@@ -121,6 +123,18 @@ def test_too_fast() -> None:
     assert str(error.value) == (
         "relu (relu from block/relu): cannot take a frame every 5 cycles: it has 6 vectors a frame and takes at least 6 "
         "cycles. Use cycles_per_frame of 6 or more"
+    )
+
+
+def test_too_fast_for_one_vector() -> None:
+    builder = GraphBuilder("vector")
+    x = builder.add(Input((490,), IntegerType(True, 8)), name="x")
+    builder.output(builder.add(Dense(np.resize(np.arange(-4, 4), (490, 256))), x, name="dense"))
+    with pytest.raises(UsageError) as error:
+        choose_folding(builder.build(), 1)
+    assert str(error.value) == (
+        "dense (dense): cannot take a frame every 1 cycles: it has 1 vector a frame and takes at least 7 cycles. Use "
+        "cycles_per_frame of 7 or more"
     )
 
 
@@ -286,7 +300,7 @@ def test_pixels_multiplied_at_once() -> None:
     assert choose_folding(graph, 240).stages["conv"].simd in (3, 9)
     assert choose_folding(graph, 80 * 9).stages["conv"].simd == 1
     with pytest.raises(UsageError, match=r"takes at least 720 cycles"):
-        choose_folding(graph, 719, parallel=False)
+        choose_folding(graph, 719, choices=Choices(parallel=False))
     with pytest.raises(
         UsageError, match=r"its 1 input channels, or be whole pixels that divide the 9 under its window"
     ):
@@ -321,6 +335,60 @@ def test_a_stage_whose_narrowest_memory_is_too_wide_is_refused() -> None:
     with pytest.raises(UnsupportedModel) as caught:
         choose_folding(graph, 4)
     assert str(caught.value) == (
-        "the network cannot be folded:\n  act (threshold): even one element a cycle a word of its threshold memory has 168,000 "
+        "the network cannot be folded:\n  act (threshold): even one element a cycle a word of its threshold memory has 152,000 "
         "bits; vectors of up to 65,536 bits are what every tool takes. Quantise it to fewer bits"
+    )
+
+
+def thresholds(channels: int, count: int, element: IntegerType, spread: int) -> Stage:
+    builder = GraphBuilder("steps")
+    x = builder.add(Input((channels,), element), name="x")
+    middle = (element.minimum + element.maximum) // 2
+    rows = np.arange(count) * spread // count + middle - spread // 2
+    builder.output(builder.add(Threshold(rows[None]), x, name="act"))
+    (stage,) = group_stages(builder.build())
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("channels", "count", "element", "spread"),
+    [
+        (16, 255, IntegerType(True, 20), 1 << 20),
+        (16, 255, IntegerType(True, 20), 1 << 10),
+        (64, 63, IntegerType(True, 24), 1 << 24),
+        (64, 64, IntegerType(False, 24), 1 << 24),
+        (13, 200, IntegerType(True, 16), 1 << 16),
+        (2, 2048, IntegerType(True, 17), 1 << 17),
+        (4, 2047, IntegerType(False, 30), 1 << 30),
+        (128, 255, IntegerType(True, 12), 1 << 12),
+    ],
+)
+def test_no_vector_of_the_threshold_module_is_too_wide(
+    channels: int, count: int, element: IntegerType, spread: int
+) -> None:
+    """Its vectors as the module declares them, from the parameters of the instance: word, lists, places."""
+    stage = thresholds(channels, count, element, spread)
+    for pe in divisors(channels):
+        (instance,) = threshold_kernel.instances(stage, StageFolding(pe, pe), "act")
+        values = {name: int(text) for name, text in instance.parameters if text.isdecimal()}
+        width, levels, beats = values["THRESHOLD_WIDTH"], count.bit_length(), channels // pe
+        tables = beats <= 64 and beats * 2**levels <= 4096
+        lane = beats * 2**levels if tables else 2**levels - 1
+        widest = max(pe * count * width, lane * width, pe * element.width)
+        assert (widest <= WIDEST_VECTOR) == (StageFolding(pe, pe) in options(stage))
+
+
+def test_the_lists_of_thresholds_are_a_vector_too() -> None:
+    """16 channels with 255 thresholds of 20 bits, one a beat: 16 lists of 256 places in one vector."""
+    builder = GraphBuilder("lists")
+    x = builder.add(Input((16,), IntegerType(True, 20)), name="x")
+    rows = np.arange(-128, 127)[None] * 4096
+    builder.output(builder.add(Threshold(rows), x, name="act"))
+    graph = builder.build()
+    assert choose_folding(graph, 1000).stages["act"] == StageFolding(2, 2)
+    with pytest.raises(UsageError) as caught:
+        check_folding(graph, Folding(16, {"act": StageFolding(1, 1)}))
+    assert str(caught.value) == (
+        "act (threshold): with simd 1 and pe 1 the list of a lane's thresholds has 81,920 bits; vectors of up to 65,536 bits are "
+        "what every tool takes. Use a larger simd or pe"
     )

@@ -10,29 +10,33 @@ import numpy as np
 import pytest
 
 from toolchain.backends.rtl.streaming import plan
-from toolchain.backends.rtl.streaming.area import Area
+from toolchain.backends.rtl.streaming.area import Area, instance_area
 from toolchain.backends.rtl.streaming.area.stages import StageAreas
 from toolchain.backends.rtl.streaming.meet_target import _Model
+from toolchain.backends.rtl.streaming.network import Library, lay_out
 from toolchain.errors import BoardError, UsageError
 from toolchain.ir import (
+    Add,
     AddBias,
     ArgMax,
+    Conv,
     Dense,
     Graph,
     GraphBuilder,
     Input,
     IntegerType,
+    MaxPool,
     Overflow,
     Relu,
     Requantise,
     Rounding,
 )
 from toolchain.passes.choose_folding import Costs, Folding, StageFolding, choose_folding
-from toolchain.passes.folding_model import cycles, options
+from toolchain.passes.folding_model import Choices, cycles, options
 from toolchain.passes.group_stages import Stage, group_stages
-from toolchain.passes.meet_targets import Amounts, Targets, meet_targets
+from toolchain.passes.meet_targets import Amounts, Targets, _Search, meet_targets
 from toolchain.passes.prompt_foldings import is_chain, prompt_foldings
-from toolchain.target import Device, Target, find_device
+from toolchain.target import Device, Target, device_budget, dsp_width, find_device
 
 ECP5 = find_device("LFE5U-85F-6BG381C")
 
@@ -67,6 +71,9 @@ class Plain:
         return (10.0 * products + option.simd + option.pe, 0.0, float(products), 0.0)
 
     def converter(self, element: IntegerType, found: int, wanted: int) -> Amounts:
+        return (0.0, 0.0, 0.0, 0.0)
+
+    def fork(self, element: IntegerType, lanes: int) -> Amounts:
         return (0.0, 0.0, 0.0, 0.0)
 
     def latency_cycles(self, folding: Folding) -> int:
@@ -315,3 +322,156 @@ def test_the_device_is_a_budget_too() -> None:
     found = plan(graph, Target(bare, cycles_per_frame=256)).facts
     assert found["estimated"]["resources"]["block RAM"] <= 1
     assert found["initiation_interval_cycles"] <= 256
+
+
+def test_a_network_too_large_for_a_device_of_amd() -> None:
+    """The resources of amd_devices.toml are a limit as those of ECP5 are; one size larger takes the network."""
+    graph = network(256, 512, 10, bits=8)
+    with pytest.raises(BoardError, match=r"within 17,600 LUT, 35,200 FF, 80 DSP, 120 block RAM: .* larger device$"):
+        plan(graph, Target(find_device("xc7z010clg400-1"), cycles_per_frame=256))
+    taken = plan(graph, Target(find_device("xcku115-flvb2104-2-e"), cycles_per_frame=256)).facts
+    assert "estimated" not in taken  # no model of that family: nothing to refuse by
+    taken = plan(graph, Target(find_device("xc7vx690tffg1761-2"), cycles_per_frame=256)).facts
+    assert taken["estimated"]["resources"]["DSP"] > 80
+
+
+@pytest.mark.parametrize("part", ["LFE5U-85F-6BG381C", "xc7z010clg400-1"])
+def test_what_no_device_can_do_is_not_blamed_on_the_device(part: str) -> None:
+    builder = GraphBuilder("matrix")
+    x = builder.add(Input((6, 4), IntegerType(False, 4)), name="x")
+    builder.output(builder.add(Relu(), x, name="relu", source="block/relu"))
+    graph, device = builder.build(), find_device(part)
+    with pytest.raises(UsageError) as error:
+        plan(graph, Target(device, cycles_per_frame=5))
+    assert str(error.value) == (
+        "relu (relu from block/relu): cannot take a frame every 5 cycles: it has 6 vectors a frame and takes at least 6 "
+        "cycles. Use cycles_per_frame of 6 or more"
+    )
+    with pytest.raises(
+        UsageError, match=r"does not reach a latency of 0\.01 us \(1 cycles.* Ask for that latency or make"
+    ):
+        plan(graph, Target(device, latency_cycles=1))
+    # Nor is a budget: the message is about what was asked for.
+    with pytest.raises(
+        UsageError, match=r"no folding of the network fits 3 LUT: .*smaller or more narrowly quantised network$"
+    ):
+        plan(graph, Target(device, budget={"LUT": 3}))
+
+
+def test_budget_device_that_is_too_small_asks_for_a_larger_device() -> None:
+    resources = {"LUT": 500, "FF": 500, "DSP": 8, "block RAM": 8}
+    tiny = Device("tiny", "ecp5", resources=resources)
+    graph = network(48, 40, 10, bits=6)
+    with pytest.raises(BoardError) as error:
+        plan(graph, Target(tiny, budget=device_budget(tiny)))
+    assert "no folding of the network fits 400 LUT, 400 FF, 8 DSP, 8 block RAM" in str(error.value)
+    assert str(error.value).endswith(". This is what tiny leaves to the core: use a larger device")
+    # A budget that leaves room, on a device that does not.
+    with pytest.raises(BoardError) as error:
+        plan(graph, Target(tiny, cycles_per_frame=48, budget={"LUT": 100_000}))
+    assert str(error.value).endswith(". Beside the budget, these are the resources of tiny: use a larger device")
+
+
+@pytest.mark.parametrize("pace", [0, -1])
+def test_a_pace_of_no_cycles_is_refused(pace: int) -> None:
+    with pytest.raises(UsageError, match=f"cycles_per_frame must be a whole number of at least 1, found {pace}"):
+        plan(network(4, 3), Target(cycles_per_frame=pace))
+
+
+def test_refusal_after_layouts_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A latency that the search takes for met and that no layout meets: without a device there are no resources to name."""
+    monkeypatch.setattr(_Model, "latency_cycles", lambda *_: 1)
+    with pytest.raises(UsageError) as error:
+        plan(network(6, 4, 3), Target(latency_cycles=5))
+    layout = plan(network(6, 4, 3), Target(latency_cycles=10**6)).facts["latency_cycles"]
+    assert str(error.value) == (
+        "fc0 (dense from model/fc0): no folding was found within a latency of 5 cycles; the nearest has a latency of "
+        f"{layout} cycles. Ask for a little less"
+    )
+    with pytest.raises(
+        UsageError, match=r"block RAM and a latency of 5 cycles; the nearest has a latency of \d+ cycles\. Ask"
+    ):
+        plan(network(6, 4, 3), Target(ECP5, latency_cycles=5, budget=dict(ECP5.resources)))
+
+
+def test_refusal_after_layouts_names_what_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a budget: the search takes every stage for free."""
+    monkeypatch.setattr(StageAreas, "stage", lambda *_: Area())
+    monkeypatch.setattr(StageAreas, "converter", lambda *_: Area())
+    with pytest.raises(UsageError) as error:
+        plan(network(6, 4, 3), Target(ECP5, cycles_per_frame=24, budget={"LUT": 10}))
+    assert str(error.value).startswith(
+        "fc0 (dense from model/fc0): no folding was found within 10 LUT; the nearest takes "
+    )
+    assert str(error.value).endswith("(estimated), most of the LUT in this layer. Ask for a little less")
+
+
+# ---- The search's estimate against the layout's ------------------------------------------------------------------------
+
+
+def branches() -> Graph:
+    """The input is read by two layers of different widths; one result has three readers, the network's output among them."""
+    random = np.random.default_rng(5)
+    builder = GraphBuilder("branches")
+    x = builder.add(Input((4, 6), IntegerType(True, 4)), name="x")
+    narrow = IntegerType(True, 5)
+    left = builder.add(Dense(random.integers(-7, 8, (6, 4))), x, name="left")
+    left = builder.add(Requantise(narrow, Rounding.HALF_UP, Overflow.SATURATE), left, name="left_act")
+    right = builder.add(Dense(random.integers(-7, 8, (6, 4))), x, name="right")
+    right = builder.add(Requantise(narrow, Rounding.HALF_UP, Overflow.SATURATE), right, name="right_act")
+    both = builder.add(Add(), left, right, name="both")
+    twice = builder.add(Add(), both, both, name="twice")
+    builder.output(builder.add(Add(), twice, both, name="thrice"))
+    return builder.build()
+
+
+def image() -> Graph:
+    """Convolutions that multiply several pixels at once, behind results of few elements a beat."""
+    random = np.random.default_rng(6)
+    builder = GraphBuilder("image")
+    x = builder.add(Input((10, 10, 1), IntegerType(False, 4)), name="x")
+    t = builder.add(Conv(random.integers(-7, 8, (3, 3, 1, 8)), (1, 1), (1, 1)), x, name="conv0")
+    t = builder.add(Requantise(IntegerType(False, 4, -3), Rounding.HALF_UP, Overflow.SATURATE), t, name="act")
+    t = builder.add(Conv(random.integers(-7, 8, (3, 3, 8, 4)), (1, 1), (1, 1)), t, name="conv1")
+    builder.output(builder.add(MaxPool((2, 2), (2, 2)), t, name="pool"))
+    return builder.build()
+
+
+def assumed(graph: Graph, folding: Folding, family: str) -> Area:
+    """The layout's parts with the memories that the schedule sizes as the search assumes them: line buffers at the least that
+    works, FIFOs before stages as guessed, none behind forks."""
+    library = Library(dsp_width(ECP5))
+    total = Area()
+    for part in lay_out(graph, folding, [], library).parts:
+        instance = part.instance
+        if not instance.is_fifo:
+            total += instance_area(instance.resize(instance.least_depth) if instance.resize else instance, family)
+    areas = StageAreas(family, dsp_width(ECP5))
+    for stage in group_stages(graph):
+        option = folding.stages[stage.name]
+        total += areas._fifos(stage, option) if library.why_fifo(stage, option) else Area()
+    return total
+
+
+@pytest.mark.parametrize("family", ["ecp5", "xc7"])
+@pytest.mark.parametrize("graph", [image(), branches(), network(24, 16, 8)], ids=lambda graph: graph.name)
+def test_the_search_counts_what_the_layout_has(graph: Graph, family: str) -> None:
+    device = Device("device", family)
+    search = _Search(graph, Targets(), _Model(graph, family, Target(ECP5 if family == "ecp5" else device)), Choices())
+    random = np.random.default_rng(8)
+    stages = group_stages(graph)
+    for _ in range(12):
+        chosen = {stage.name: options(stage)[random.integers(len(options(stage)))] for stage in stages}
+        folding = Folding(10**6, chosen)
+        assert search.amounts(folding) == pytest.approx(assumed(graph, folding, family).amounts, abs=1e-6)
+
+
+def test_pixels_multiplied_at_once_take_no_converter() -> None:
+    """A beat of 8 channels into a window of 72 elements: between them is no converter, which the search once counted."""
+    graph = image()
+    folding = choose_folding(graph, 100)
+    assert folding.stages["conv1"].simd == 72
+    assert folding.stages["act"].pe == 8
+    search = _Search(graph, Targets(), _Model(graph, "ecp5", Target(ECP5)), Choices())
+    alone = [search._model.stage(stage, folding.stages[stage.name]) for stage in group_stages(graph)]
+    assert search.amounts(folding) == tuple(map(sum, zip(*alone, strict=True)))

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import toolchain.target as target
+from toolchain.data_folders import AMD_DEVICES
 from toolchain.errors import BoardError
 from toolchain.target import board_names, ecp5_parts, find_board, find_device
 
@@ -93,3 +95,34 @@ def test_parts() -> None:
     assert dict(device.resources) == {"LUT": 83640, "FF": 83640, "DSP": 156, "block RAM": 208}
     families = {find_device(part).family for part in ("xcvu13p-flga2577-2-e", "xc7z020clg400-1", "10AX115N2F40E2LG")}
     assert families == {"usplus", "xc7", "intel"}
+
+
+@pytest.mark.parametrize(
+    ("part", "resources"),
+    [
+        ("xc7z020clg400-1", (53_200, 106_400, 220, 280)),
+        ("XC7A35TICSG324-1L", (20_800, 41_600, 90, 100)),
+        ("xc7a100tcsg324-1", (63_400, 126_800, 240, 270)),
+        ("xczu3eg-sbva484-1-e", (70_560, 141_120, 360, 432)),
+        ("xcvu13p-flga2577-2-e", (1_728_000, 3_456_000, 12_288, 5_376)),
+        ("xc7s50csga324-1", None),  # a Spartan, which amd_devices.toml does not have
+        ("xczu3cg-sbva484-1-e", None),
+        ("10AX115N2F40E2LG", None),
+    ],
+)
+def test_resources_of_vendor_parts(part: str, resources: tuple[int, ...] | None) -> None:
+    names = ("LUT", "FF", "DSP", "block RAM")
+    assert find_device(part).resources == (dict(zip(names, resources, strict=True)) if resources else {})
+
+
+def test_devices_of_amd_are_of_its_families() -> None:
+    """Every device in the table is reached by an ordering code; two flip-flops a LUT, whole pairs of block RAMs."""
+    table = tomllib.loads(AMD_DEVICES.read_text())
+    names = [name for devices in table.values() for name in devices]
+    assert len(names) == len(set(names)) > 20
+    for group, devices in table.items():
+        for name in devices:
+            found = find_device(f"{name}ffg900-1")
+            assert found.family == ("xc7" if group in ("7-series", "zynq-7000") else "usplus")
+            assert found.resources["FF"] == 2 * found.resources["LUT"]
+            assert found.resources["block RAM"] % 2 == 0 < found.resources["DSP"]

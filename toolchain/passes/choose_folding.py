@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolchain.errors import UnsupportedModel, UsageError
 from toolchain.ir import Graph, IntegerType
 from toolchain.passes.folding_model import (
+    ALL,
     FOLDABLE,
     WIDEST_VECTOR,
+    Choices,
     StageFolding,
     converter_logic,
     cycles,
@@ -27,6 +30,7 @@ from toolchain.passes.group_stages import Stage, group_stages
 
 __all__ = [
     "FOLDABLE",
+    "Choices",
     "Costs",
     "Folding",
     "StageFolding",
@@ -36,6 +40,7 @@ __all__ = [
     "default_cycles_per_frame",
     "divisors",
     "foldable_stages",
+    "given_options",
     "multipliers",
 ]
 
@@ -71,25 +76,36 @@ class Folding:
     cycles_per_frame: int
     stages: Mapping[str, StageFolding]
 
+    def text(self) -> str:
+        """As JSON, a line for each stage, in the form in which a user gives it (toolchain/pipeline/folding_file.py)."""
+        lines = [
+            f"  {json.dumps(name)}: {json.dumps({'pe': option.pe, 'simd': option.simd})}"
+            for name, option in self.stages.items()
+        ]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
-def default_cycles_per_frame(graph: Graph) -> int:
+
+def default_cycles_per_frame(graph: Graph, choices: Choices = ALL) -> int:
     """As many cycles as the largest tensor between two stages has elements, so that streams of one element a cycle keep up.
 
-    A 64-32-32-10 network gets 64. More where a stage cannot be that fast, however wide it is.
+    A 64-32-32-10 network gets 64. More where a stage cannot be that fast, however wide it is, or as wide as it was given.
     """
     stages = foldable_stages(graph)
     sizes = [tensor.size for stage in stages for tensor in (*stage.input_types, stage.output_type)]
-    return max([graph.types[graph.inputs[0].name].size, *sizes, fewest_cycles(stages, parallel=False)])
+    return max(
+        [graph.types[graph.inputs[0].name].size, *sizes, fewest_cycles(stages, replace(choices, parallel=False))]
+    )
 
 
 def choose_folding(
-    graph: Graph, cycles_per_frame: int, costs: Costs | None = None, *, parallel: bool = True
+    graph: Graph, cycles_per_frame: int, costs: Costs | None = None, *, choices: Choices = ALL
 ) -> Folding:
     """The folding with the least cost in which no stage needs more than `cycles_per_frame` cycles a frame.
 
-    parallel: whether a convolution may multiply several pixels of its window at once. costs: without it, logic. Logic is that of `folding_model.logic`, of the width converters between stages, which prefers beats as wide as the
-    neighbour's, and of a register for the network's input. Among equals it is the one with the fewest cycles summed over the stages. In a network without branches it is the best of all; with branches, each chain of stages between them is the best for the lanes chosen
-    around it.
+    costs: without it, logic. Logic is that of `folding_model.logic`, of the width converters between stages, which prefers
+    beats as wide as the neighbour's, and of a register for the network's input. Among equals it is the one with the fewest
+    cycles summed over the stages. In a network without branches it is the best of all; with branches, each chain of stages
+    between them is the best for the lanes chosen around it.
     Raises UsageError where no folding is fast enough, naming the stage and the fewest cycles it can take; UnsupportedModel
     for operations that cannot be folded.
     """
@@ -97,7 +113,7 @@ def choose_folding(
         raise UsageError(f"cycles_per_frame must be a whole number of at least 1, found {cycles_per_frame!r}")
     costs = costs or Costs()
     stages = foldable_stages(graph)
-    candidates = {stage.name: _options(stage, cycles_per_frame, parallel) for stage in stages}
+    candidates = {stage.name: _options(stage, cycles_per_frame, choices) for stage in stages}
     chosen: dict[str, StageFolding] = {}
     chains = _chains(stages)
     readers = _readers(stages)
@@ -225,35 +241,58 @@ def check_folding(graph: Graph, folding: Folding) -> Folding:
     for name, stage in stages.items():
         if name not in folding.stages:
             raise UsageError(f"{stage}: folding has no entry for this stage; it needs simd and pe")
-        option, allowed = folding.stages[name], lanes(stage)
-        for label, value, values, reason in (
-            ("simd", option.simd, allowed.simd, allowed.simd_why),
-            ("pe", option.pe, allowed.pe, allowed.pe_why),
-        ):
-            if value not in values:
-                raise UsageError(
-                    f"{stage}: {label} must divide {reason}; found {value}. Use {label} in "
-                    f"{{{', '.join(map(str, values))}}}"
-                )
-        if allowed.equal and option.simd != option.pe:
-            raise UsageError(
-                f"{stage}: its beats are as wide on both sides, so simd and pe must be equal; found {option.simd} and "
-                f"{option.pe}"
-            )
-        if (wide := too_wide(stage, option)) is not None:
-            raise UsageError(
-                f"{stage}: with simd {option.simd} and pe {option.pe} {wide}; {_WHY_WIDTH}. Use a smaller simd or pe"
-            )
+        given_options(stage, folding.stages[name].simd, folding.stages[name].pe)
     return folding
 
 
-def _options(stage: Stage, limit: int, parallel: bool) -> list[StageFolding]:
-    every = options(stage, parallel)
+def given_options(stage: Stage, simd: int | None, pe: int | None) -> tuple[StageFolding, ...]:
+    """The foldings of a stage with this simd and this pe, where they are given; at least one.
+
+    Raises UsageError with the stage, what was found and what is allowed.
+    """
+    allowed = lanes(stage)
+    for label, value, values, reason in (
+        ("simd", simd, allowed.simd, allowed.simd_why),
+        ("pe", pe, allowed.pe, allowed.pe_why),
+    ):
+        if value is not None and value not in values:
+            raise UsageError(
+                f"{stage}: {label} must divide {reason}; found {value}. Use {label} in "
+                f"{{{', '.join(map(str, values))}}}"
+            )
+    if allowed.equal and simd is not None and pe is not None and simd != pe:
+        raise UsageError(
+            f"{stage}: its beats are as wide on both sides, so simd and pe must be equal; found {simd} and {pe}"
+        )
+    found = tuple(option for option in options(stage) if simd in (None, option.simd) and pe in (None, option.pe))
+    if not found:
+        narrow = StageFolding(
+            simd or (pe if allowed.equal and pe else 1), pe or (simd if allowed.equal and simd else 1)
+        )
+        raise UsageError(
+            f"{stage}: with simd {narrow.simd} and pe {narrow.pe} {too_wide(stage, narrow)}; {_WHY_WIDTH}. Use "
+            f"{_instead(stage, narrow)}"
+        )
+    return found
+
+
+def _instead(stage: Stage, wide: StageFolding) -> str:
+    """What to use in the place of a folding with a vector that is too wide: usually less of either."""
+    thinner = any(option.simd <= wide.simd and option.pe <= wide.pe for option in options(stage))
+    return "a smaller simd or pe" if thinner else "a larger simd or pe"
+
+
+def _options(stage: Stage, limit: int, choices: Choices) -> list[StageFolding]:
+    every = choices.of(stage)
     fitting = [option for option in every if cycles(stage, option) <= limit]
     if not fitting:
-        fewest = fewest_cycles([stage], parallel)
-        raise UsageError(
-            f"{stage}: cannot take a frame every {limit} cycles: it has {stage.vectors} vectors a frame and takes at least "
-            f"{fewest} cycles. Use cycles_per_frame of {fewest} or more"
-        )
+        fewest = fewest_cycles([stage], choices)
+        if stage.name in choices.given:
+            takes = f"with the folding that it was given it takes at least {fewest} cycles"
+            instead = f"Give it a larger simd or pe, or use cycles_per_frame of {fewest} or more"
+        else:
+            vectors = f"{stage.vectors} vector{'' if stage.vectors == 1 else 's'}"
+            takes = f"it has {vectors} a frame and takes at least {fewest} cycles"
+            instead = f"Use cycles_per_frame of {fewest} or more"
+        raise UsageError(f"{stage}: cannot take a frame every {limit} cycles: {takes}. {instead}")
     return fitting

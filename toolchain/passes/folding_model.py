@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import gcd, lcm, prod
 
 from toolchain.ir import (
@@ -15,6 +15,7 @@ from toolchain.ir import (
     Conv,
     Dense,
     InsertZeros,
+    IntegerType,
     Lookup,
     MaxPool,
     Multiply,
@@ -40,6 +41,9 @@ _ONE_WIDTH: tuple[type[Operation], ...] = (MaxPool, SumPool, Pad, Upsample, Inse
 _INDICES: tuple[type[Operation], ...] = (ArgMax, TopK)
 FOLDABLE: tuple[type[Operation], ...] = (Dense, Conv, *_INDICES, *_ELEMENTWISE, *_ONE_WIDTH)
 
+#: Beats a vector, and places of all lists of thresholds of a lane (each list filled up to a power of two), up to which
+#: threshold.sv looks thresholds up in tables of LUTs.
+_TABLE_BEATS, _TABLE_PLACES = 64, 4096
 #: Widest vector in bits that every tool takes: the least that IEEE 1800-2017, 6.9.1, lets a tool limit vectors to.
 WIDEST_VECTOR = 65_536
 
@@ -179,7 +183,7 @@ def cycles(stage: Stage, option: StageFolding) -> int:
 def too_wide(stage: Stage, option: StageFolding) -> str | None:
     """The first vector of a stage that is wider than WIDEST_VECTOR, with its bits; None if none is.
 
-    A beat of its input or result, a whole window, a word of weights or of thresholds.
+    A beat of its input or result, a whole window, a word of weights or of thresholds, all thresholds of a lane.
     """
     operation, element = stage.operation, stage.input_type.element
     vectors = [("its input beats have", option.simd * element.width)]
@@ -190,9 +194,49 @@ def too_wide(stage: Stage, option: StageFolding) -> str | None:
         if has_parallel_window(stage, option):
             vectors.append(("its window has", taps(stage) * stage.input_type.channels * element.width))
     if isinstance(operation, Threshold):
-        bits = option.pe * operation.thresholds.shape[1] * (element.width + 1)
-        vectors.append(("a word of its threshold memory has", bits))
+        low, high = operation.bounds(element)
+        width = IntegerType.spanning(min(low, -1), max(high, 0)).width
+        vectors.append(("a word of its threshold memory has", option.pe * operation.thresholds.shape[1] * width))
+        beats = stage.input_type.channels // option.pe
+        if looks_thresholds_up(operation, beats):
+            places = _table_places(operation, beats)
+        else:
+            places = _table_places(operation, 1) - 1
+        vectors.append(("the list of a lane's thresholds has", places * width))
     return next((f"{what} {bits:,} bits" for what, bits in vectors if bits > WIDEST_VECTOR), None)
+
+
+def _table_places(operation: Threshold, beats: int) -> int:
+    """Places of a lane's lists of thresholds, each filled up to a power of two."""
+    return beats << operation.thresholds.shape[1].bit_length()
+
+
+def looks_thresholds_up(operation: Threshold, beats: int) -> bool:
+    """Whether threshold.sv looks thresholds up in tables of LUTs, at so many beats a vector; else they are in a memory.
+
+    Thresholds that can be replaced at run time, which another type of operation stands for, are always in a memory.
+    """
+    return type(operation) is Threshold and beats <= _TABLE_BEATS and _table_places(operation, beats) <= _TABLE_PLACES
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a search for foldings may choose from.
+
+    parallel: whether a convolution may multiply several pixels of its window at once. given: by the stage's name, what a user
+    decided of its folding (passes/given_folding.py); that is all it may be then, several pixels at once or not.
+    """
+
+    parallel: bool = True
+    given: Mapping[str, tuple[StageFolding, ...]] = field(default_factory=dict)
+
+    def of(self, stage: Stage) -> list[StageFolding]:
+        """The foldings that a stage may have. Those of stages that are not given may be none: see `options`."""
+        return list(self.given[stage.name]) if stage.name in self.given else options(stage, self.parallel)
+
+
+#: Nothing is given, and everything allowed.
+ALL = Choices()
 
 
 def options(stage: Stage, parallel: bool = True) -> list[StageFolding]:
@@ -260,6 +304,6 @@ def converter_logic(element_width: int, found: int, wanted: int) -> int:
     return 0 if found == wanted else 2 * lcm(found, wanted) * element_width
 
 
-def fewest_cycles(stages: Sequence[Stage], parallel: bool = True) -> int:
-    """The fewest cycles a frame that the slowest stage can be folded to; `parallel` as in `options`."""
-    return max((min(cycles(stage, option) for option in options(stage, parallel)) for stage in stages), default=1)
+def fewest_cycles(stages: Sequence[Stage], choices: Choices = ALL) -> int:
+    """The fewest cycles a frame that the slowest stage can be folded to."""
+    return max((min(cycles(stage, option) for option in choices.of(stage)) for stage in stages), default=1)

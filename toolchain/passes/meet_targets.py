@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +13,8 @@ from typing import Protocol
 from toolchain.errors import UsageError
 from toolchain.ir import Graph, IntegerType
 from toolchain.passes.choose_folding import Costs, Folding, choose_folding, foldable_stages
-from toolchain.passes.folding_model import StageFolding, cycles, fewest_cycles, options
-from toolchain.passes.group_stages import Stage
+from toolchain.passes.folding_model import ALL, Choices, StageFolding, cycles, fewest_cycles, input_lanes
+from toolchain.passes.group_stages import Stage, result_stage
 from toolchain.passes.prompt_foldings import Prompt, delay_cycles, is_chain, prompt_foldings
 from toolchain.resources import RESOURCES
 
@@ -45,6 +46,9 @@ class Model(Protocol):
     def converter(self, element: IntegerType, found: int, wanted: int) -> Amounts:
         """What stands between beats of different widths."""
 
+    def fork(self, element: IntegerType, lanes: int) -> Amounts:
+        """What copies a stream of beats of `lanes` elements for a second reader."""
+
     def latency_cycles(self, folding: Folding) -> int:
         """From a frame's first input beat to its last output beat, the network being empty."""
 
@@ -65,21 +69,21 @@ class Targets:
     clock_mhz: float = 100.0
 
 
-def meet_targets(graph: Graph, targets: Targets, model: Model) -> Folding:
+def meet_targets(graph: Graph, targets: Targets, model: Model, choices: Choices = ALL) -> Folding:
     """The folding of least cost that meets all targets; with a budget alone, or a budget and a latency, the fastest that fits.
 
-    Cost is the sum of the shares of the budget; without a budget it is logic, as in `choose_folding`. The search is a dynamic
+    choices: what the foldings are chosen from. Cost is the sum of the shares of the budget; without a budget it is logic, as in `choose_folding`. The search is a dynamic
     programme along the stages for a given interval and given prices of the resources, whose prices are raised where the budget
     is exceeded, and of a cycle of latency, which is raised until the latency is met. Of the intervals the greatest is the one
     asked for; the fastest that fits is found by bisection. In a chain of stages the search for a latency is exact but for the
     approximation of `prompt_foldings`.
     Raises UsageError with the layer that limits, what was found, and the nearest folding that can be built.
     """
-    search = _Search(graph, targets, model)
+    search = _Search(graph, targets, model, choices)
     if targets.cycles_per_frame is None and targets.latency_cycles is None and targets.budget:
         return search.fastest_or_refuse()
-    interval = targets.cycles_per_frame or search.slowest
-    plain = choose_folding(graph, interval)
+    interval = search.slowest if targets.cycles_per_frame is None else targets.cycles_per_frame
+    plain = choose_folding(graph, interval, choices=choices)
     if search.fits(search.amounts(plain)) and search.timely(plain):
         return plain
     found = search.cheapest(interval)
@@ -108,9 +112,10 @@ class _Weighted(Costs):
 
 
 class _Search:
-    def __init__(self, graph: Graph, targets: Targets, model: Model) -> None:
+    def __init__(self, graph: Graph, targets: Targets, model: Model, choices: Choices) -> None:
         self._graph = graph
         self._targets = targets
+        self._choices = choices
         self._model = model
         self._budget = dict(targets.budget)
         self._limits = tuple(self._budget.get(name) for name in RESOURCES)
@@ -119,10 +124,23 @@ class _Search:
         self._tries = max(_FEWEST_TRIES, min(_LATENCY_TRIES, _LATENCY_BEATS // max(1, model.beats())))
 
     @cached_property
+    def _forked(self) -> dict[str, tuple[IntegerType, int]]:
+        """By the stage, or the input, the type of each result that several read, and how many do."""
+        readers = [
+            (source, tensor.element)
+            for stage in self._stages.values()
+            for source, tensor in zip(stage.sources, stage.input_types, strict=True)
+        ]
+        result = result_stage(list(self._stages.values()), self._graph)
+        readers.append((result, self._graph.types[self._graph.outputs[0].tensor].element))
+        counts = Counter(source for source, _ in readers)
+        return {source: (element, counts[source]) for source, element in readers if counts[source] > 1}
+
+    @cached_property
     def _intervals(self) -> list[int]:
         """Every interval that some folding of some stage has and all stages can keep, ascending."""
-        fewest = fewest_cycles(list(self._stages.values()))
-        every = {cycles(stage, option) for stage in self._stages.values() for option in options(stage)}
+        fewest = fewest_cycles(list(self._stages.values()), self._choices)
+        every = {cycles(stage, option) for stage in self._stages.values() for option in self._choices.of(stage)}
         return sorted({max(fewest, interval) for interval in every})
 
     @property
@@ -132,17 +150,19 @@ class _Search:
     # ---- Measures -------------------------------------------------------------------------------------------------
 
     def amounts(self, folding: Folding) -> Amounts:
-        """What the stages and the converters between them take."""
-        total = [0.0] * len(RESOURCES)
+        """What the stages, the converters between them and the forks behind them take."""
+        lanes = {name: folding.stages[name].pe for name in self._stages}
+        parts = [self._model.stage(stage, folding.stages[name]) for name, stage in self._stages.items()]
         for name, stage in self._stages.items():
-            parts = [self._model.stage(stage, folding.stages[name])]
             for source, tensor in zip(stage.sources, stage.input_types, strict=True):
-                if source in self._stages:
-                    found = folding.stages[source].pe
-                    parts.append(self._model.converter(tensor.element, found, folding.stages[name].simd))
-            for part in parts:
-                total = [before + more for before, more in zip(total, part, strict=True)]
-        return tuple(total)
+                wanted = input_lanes(stage, folding.stages[name])
+                # The network's input is as wide as its first reader.
+                found = lanes.setdefault(source, wanted)
+                if found != wanted:
+                    parts.append(self._model.converter(tensor.element, found, wanted))
+        for source, (element, readers) in self._forked.items():
+            parts += [self._model.fork(element, lanes[source])] * (readers - 1)
+        return tuple(map(sum, zip(*parts, strict=True))) if parts else (0.0,) * len(RESOURCES)
 
     def fits(self, amounts: Amounts) -> bool:
         return all(limit is None or amount <= limit for amount, limit in zip(amounts, self._limits, strict=True))
@@ -172,7 +192,8 @@ class _Search:
         weights = self._prices()
         best: tuple[float, Folding, Amounts] | None = None
         for _ in range(_WEIGHT_TRIES):
-            folding = choose_folding(self._graph, interval, _Weighted(self._model, tuple(weights), delay_price))
+            costs = _Weighted(self._model, tuple(weights), delay_price)
+            folding = choose_folding(self._graph, interval, costs, choices=self._choices)
             amounts = self.amounts(folding)
             excess = max(self._ratios(amounts))
             if best is None or excess < best[0]:
@@ -226,7 +247,8 @@ class _Search:
         weights = self._prices()
         limit = self._targets.latency_cycles
         for _ in range(_WEIGHT_TRIES):
-            front = prompt_foldings(list(self._stages.values()), interval, _Weighted(self._model, tuple(weights), 0.0))
+            costs = _Weighted(self._model, tuple(weights), 0.0)
+            front = prompt_foldings(list(self._stages.values()), interval, costs, choices=self._choices)
             yield front
             timely = [prompt for prompt in front if limit is None or prompt.latency <= limit]
             if not timely:
@@ -258,7 +280,7 @@ class _Search:
             for name, stage in self._stages.items():
                 cost = self._share(self.amounts(folding))
                 choices = []
-                for option in options(stage):
+                for option in self._choices.of(stage):
                     other = Folding(interval, {**folding.stages, name: option})
                     amounts = self.amounts(other)
                     if cycles(stage, option) <= interval and self._share(amounts) < cost and self.fits(amounts):

@@ -11,12 +11,13 @@ import numpy as np
 
 from toolchain.passes.choose_folding import Costs, Folding
 from toolchain.passes.folding_model import (
+    ALL,
+    Choices,
     StageFolding,
     cycles,
     input_lanes,
     is_matrix,
     matrix_shape,
-    options,
     positions,
     slides,
 )
@@ -98,7 +99,11 @@ def is_chain(stages: Sequence[Stage]) -> bool:
 
 
 def prompt_foldings(
-    stages: Sequence[Stage], interval: int, costs: Costs, most_cycles: int | None = None
+    stages: Sequence[Stage],
+    interval: int,
+    costs: Costs,
+    most_cycles: int | None = None,
+    choices: Choices = ALL,
 ) -> list[Prompt]:
     """Foldings of a chain of stages that no other one beats in both cost and latency.
 
@@ -106,7 +111,7 @@ def prompt_foldings(
     latencies descend. Dynamic programming: for every width of a stage's output beat all ways there that are not beaten. Latencies
     are approximate: they assume that input comes at full rate and that no queue is ever full.
     """
-    chosen = {stage.name: [o for o in options(stage) if cycles(stage, o) <= interval] for stage in stages}
+    chosen = {stage.name: [o for o in choices.of(stage) if cycles(stage, o) <= interval] for stage in stages}
     history: list[dict[int, _Labels]] = []
     for place, stage in enumerate(stages):
         element, size = stage.input_type.element, stage.input_type.size

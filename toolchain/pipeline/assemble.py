@@ -29,7 +29,7 @@ def assemble(context: Context, results: Mapping[str, StageResult]) -> Report:
     ladder += facts.get("hls_rtl", {}).get("rungs", [])
     notes = [note for name in ("graph", "measure") if name in facts for note in facts[name]["notes"]]
     if "rtl" in facts and "targets" in facts["rtl"]["facts"]:
-        notes.append(_asked(facts["rtl"]["facts"]["targets"], target.clock_mhz))
+        notes.extend(_asked(facts["rtl"]["facts"]["targets"], target.clock_mhz))
     for number in sorted(request.skip_rungs):
         notes.append(f"Rung {number} was left out as asked.")
     if facts.get("hls", {}).get("note"):
@@ -98,15 +98,18 @@ def _folding(plan_facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": node["name"], **{key: node[key] for key in keys}} for node in plan_facts["nodes"]]
 
 
-def _asked(targets: Mapping[str, Any], clock_mhz: float) -> str:
-    """What folding was chosen for, as a note."""
+def _asked(targets: Mapping[str, Any], clock_mhz: float) -> list[str]:
+    """What folding was chosen for, and what of it was given, as notes."""
     parts = []
     if "latency_cycles" in targets:
         cycles = targets["latency_cycles"]
         parts.append(f"a latency of at most {cycles / clock_mhz:,.2f} us ({cycles:,} cycles at {clock_mhz:g} MHz)")
     if "budget" in targets:
         parts.append("at most " + ", ".join(f"{count:,} {name}" for name, count in targets["budget"].items()))
-    return f"Folding was chosen for {' and '.join(parts)}, by estimates before synthesis."
+    notes = [f"Folding was chosen for {' and '.join(parts)}, by estimates before synthesis."] if parts else []
+    if "folding" in targets:
+        notes.append(f"Folding was given for {', '.join(map(repr, targets['folding']))}.")
+    return notes
 
 
 def _version(distribution: str) -> str:
@@ -181,6 +184,7 @@ def _artefacts(context: Context, results: Mapping[str, StageResult]) -> dict[str
         **{f"hls_{flow}_project": f"hls/{flow}" for flow in HLS_FLOWS},
         "rtl": "rtl/rtl",
         "rtl_file_list": "rtl/files.f",
+        "folding": "rtl/folding.json",
         "finn_hardware_graph": "finn/hardware.onnx",
         "finn_qonnx": "finn/model.onnx",
         "finn_project": "finn/project",

@@ -115,6 +115,10 @@ class Context:
             "budget": dict(self.request.target.budget),
             "clock_mhz": self.request.target.clock_mhz if self.request.target.latency_cycles else None,
             "device": self.request.target.device.part if self.request.target.device else None,
+            "resources": dict(target.device.resources) if target.device else {},
+            **(
+                {"folding": {name: given.to_json() for name, given in target.folding.items()}} if target.folding else {}
+            ),
             "sources": source_digest("ir", "passes", "backends/rtl", "backends/base.py", "identifiers.py"),
             **(
                 {

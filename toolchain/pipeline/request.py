@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,9 @@ from toolchain.backends.base import backend_names
 from toolchain.errors import BoardError, UsageError
 from toolchain.frontends.input_samples import SampledType, resolve_input_type
 from toolchain.frontends.model_folder import ModelFolder, locate, model_files
+from toolchain.pipeline.folding_file import read_folding
 from toolchain.resources import BLOCK_RAM, DSP, FF, LUT
-from toolchain.target import Device, Target, find_board, find_device
+from toolchain.target import Device, Target, device_budget, find_board, find_device
 
 
 class Stage(IntEnum):
@@ -35,9 +37,8 @@ HLS_FLOWS = ("vitis", "vivado", "vivado_accelerator", "quartus", "catapult", "on
 #: How a budget names resources.
 _BUDGET_NAMES = {"LUT": LUT, "FF": FF, "DSP": DSP, "BRAM": BLOCK_RAM, "BLOCK RAM": BLOCK_RAM}
 _BUDGET_EXAMPLE = "LUT=20000,DSP=50,BRAM=30"
-#: Of a device's resources what budget 'device' leaves to the core: the board needs some LUTs, and routing some air.
-_DEVICE_SHARE = {LUT: 0.8, FF: 0.8}
 _LONGEST_LATENCY_US = 1e9
+_LEAST_CLOCK_MHZ = 1.0
 #: The clock that is aimed for where neither a board nor the user names one.
 DEFAULT_CLOCK_MHZ = 100.0
 
@@ -93,6 +94,7 @@ def make_request(
     frames_per_second: float | None = None,
     latency_us: float | None = None,
     budget: str | Mapping[str, int] | None = None,
+    folding: str | os.PathLike[str] | Mapping[str, Mapping[str, int]] | None = None,
     clock_mhz: float | None = None,
     loadable_weights: bool = False,
     bulk_vectors: int | None = None,
@@ -116,9 +118,16 @@ def make_request(
     target = _within_budget(_prompt(target, latency_us), budget)
     if backend != "rtl" and (target.latency_cycles is not None or target.budget):
         raise UsageError(f"latency_us and budget are targets of backend 'rtl'; found backend {backend!r}")
+    if folding is not None and backend == "hls4ml":
+        raise UsageError(
+            "folding gives PE and SIMD, which hls4ml's layers do not have; found backend 'hls4ml'. Use --strategy resource with "
+            "--cycles-per-frame, from which each layer's reuse factor follows, or backend rtl or finn"
+        )
     if loadable_weights and backend != "rtl":
         raise UsageError(f"loadable weights are made by backend 'rtl' only, found backend {backend!r}")
-    target = replace(target, loadable_weights=loadable_weights)
+    target = replace(target, loadable_weights=loadable_weights, folding=read_folding(folding))
+    if bulk_vectors is not None and (type(bulk_vectors) is not int or bulk_vectors < 1):
+        raise UsageError(f"bulk_vectors must be a whole number of at least 1, found {bulk_vectors!r}")
     last = _last_stage(backend, until, target)
     file, folder = locate(model)
     input_type, sampled = resolve_input_type(input_type, input_samples, input_bits)
@@ -156,11 +165,15 @@ def _hls_flows(io_type: str | None, strategy: str, flows: Sequence[str]) -> tupl
 
 
 def _target(board: str | None, part: str | None, clock_mhz: float | None, cycles_per_frame: int | None) -> Target:
+    if clock_mhz is not None and not _LEAST_CLOCK_MHZ <= clock_mhz < math.inf:
+        raise UsageError(f"clock_mhz must be a number of at least {_LEAST_CLOCK_MHZ:g}, found {clock_mhz!r}")
+    if cycles_per_frame is not None and (type(cycles_per_frame) is not int or cycles_per_frame < 1):
+        raise UsageError(f"cycles_per_frame must be a whole number of at least 1, found {cycles_per_frame!r}")
     if board:
         found = find_board(board)
-        return Target(found.device, found, clock_mhz or found.core_clock_mhz, cycles_per_frame)
+        return Target(found.device, found, found.core_clock_mhz if clock_mhz is None else clock_mhz, cycles_per_frame)
     device: Device | None = find_device(part) if part else None
-    return Target(device, None, clock_mhz or DEFAULT_CLOCK_MHZ, cycles_per_frame)
+    return Target(device, None, DEFAULT_CLOCK_MHZ if clock_mhz is None else clock_mhz, cycles_per_frame)
 
 
 def _paced(target: Target, frames_per_second: float | None) -> Target:
@@ -200,12 +213,13 @@ def _within_budget(target: Target, budget: str | Mapping[str, int] | None) -> Ta
     if budget is None:
         return target
     if budget == "device":
-        resources = target.device.resources if target.device else {}
-        if not resources:
+        shares = device_budget(target.device) if target.device else {}
+        if not shares:
+            given = f"part {target.device.part!r}" if target.device else "no board or part"
             raise UsageError(
-                "budget 'device' needs --board, or an ECP5 --part such as LFE5U-85F-6BG381C, whose resources are known"
+                "budget 'device' needs --board, or a --part whose resources are known, such as LFE5U-85F-6BG381C or "
+                f"xc7z020clg400-1; found {given}"
             )
-        shares = {name: int(count * _DEVICE_SHARE.get(name, 1.0)) for name, count in resources.items()}
         return replace(target, budget=shares)
     pairs: list[tuple[str, object]] = []
     if isinstance(budget, str):

@@ -91,7 +91,7 @@ class Comparison:
         return table
 
     def rows(self) -> list[Row]:
-        """The properties that at least one build has: what was built, what was verified, every figure with its kind, build time."""
+        """The properties that at least one build has: what was built, what was verified, every figure with its kind, time of all stages."""
         found = [
             self._texts("model", lambda report: report.model),
             self._texts("graph", lambda report: report.graph_digest[:12]),
@@ -105,7 +105,7 @@ class Comparison:
             records = tuple(_figure(report, name) for report in self.reports)
             texts = tuple(f"{value_text(r)} ({r.kind.value})" if r else "" for r in records)
             found.append(Row(label, texts, records))
-        found.append(self._texts("build time", lambda r: time_text(_build_seconds(r)) if r.timings else ""))
+        found.append(self._texts("time of all stages", lambda r: time_text(_build_seconds(r)) if r.timings else ""))
         return [row for row in found if any(row.cells)]
 
     def _texts(self, label: str, text: Callable[[Report], str]) -> Row:
@@ -148,7 +148,7 @@ def _checked_text(rung: int, report: Report) -> str:
 
 
 def _build_seconds(report: Report) -> float:
-    """Wall time of all stages, those among them that were finished by an earlier call with the time they took then."""
+    """The stages' times, added; stages run side by side. Those that an earlier call finished count with the time they took then."""
     return sum(report.timings.values())
 
 

@@ -6,14 +6,14 @@ chains, folding, which stages are FINN's and which this project's kernels, and F
 (`worker`, started by toolchain.build.tools.finn) on the folder that `write_request` fills. `stitch` joins what it left.
 
 Files of a plan: rtl/*.sv and rtl/*.v (FINN's library and nodes, adapters, this project's kernels, the top module), memory/*
-(weights, thresholds), files.f (the sources in reading order). Tools run in the plan's folder.
+(weights, thresholds), folding.json (PE and SIMD of every layer, as a user may give them), files.f (the sources in reading order). Tools run in the plan's folder.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Design:
     """What is decided before FINN runs.
 
     graph: with thresholds. network: parts and streams; its cycles are estimates. layers: FINN's nodes. own: stage -> why one
-    of this project's kernels computes it. part: what FINN builds for.
+    of this project's kernels computes it. part: what FINN builds for. asked: the fact `targets`, if folding was asked for.
     """
 
     graph: Graph
@@ -51,6 +51,7 @@ class Design:
     own: Mapping[str, str]
     part: str
     clock_period_ns: float
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 def why_unsupported(node: Node, graph: Graph, target: Target) -> str | None:
@@ -78,15 +79,20 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
     from toolchain.backends.finn.instances import FinnLibrary
     from toolchain.backends.finn.layers import layers_of, why_own_kernel
     from toolchain.backends.finn.lower import lower
+    from toolchain.backends.rtl.streaming.meet_target import asked
     from toolchain.backends.rtl.streaming.network import lay_out
-    from toolchain.passes.choose_folding import check_folding, choose_folding, default_cycles_per_frame
+    from toolchain.passes.choose_folding import Choices, check_folding, choose_folding, default_cycles_per_frame
     from toolchain.passes.folding_model import has_parallel_window
+    from toolchain.passes.given_folding import given_foldings
     from toolchain.passes.group_stages import group_stages
 
     lowered = lower(graph)
     if folding is None:
-        pace = target.cycles_per_frame or default_cycles_per_frame(lowered)
-        folding = choose_folding(lowered, pace, parallel=False)
+        choices = Choices(parallel=False, given=given_foldings(lowered, target.folding))
+        pace = target.cycles_per_frame
+        folding = choose_folding(
+            lowered, default_cycles_per_frame(lowered, choices) if pace is None else pace, choices=choices
+        )
     folding = check_folding(lowered, folding)
     part = finn_part(target)
     stages = group_stages(lowered)
@@ -113,7 +119,7 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
         if stage.name not in own
         for layer in layers_of(stage, folding.stages[stage.name], keys[stage.name])
     ]
-    return Design(lowered, network, tuple(layers), own, part, round(1e3 / target.clock_mhz, 3))
+    return Design(lowered, network, tuple(layers), own, part, round(1e3 / target.clock_mhz, 3), asked(target))
 
 
 def _require_finn(stages: Sequence[Stage], own: Mapping[str, str]) -> None:
@@ -285,8 +291,10 @@ def stitch(decided: Design, made: Path, counted: Mapping[str, Any] | None = None
         for layer in decided.layers
         for name in nodes[layer.name]["memories"]
     ]
+    files.append(PlannedFile.text("folding.json", network.folding.text()))
     files.append(PlannedFile.text("files.f", "".join(f"{path}\n" for path in sources)))
     known = {**facts(network, decided.graph), **_finn_facts(decided, nodes), "cycles_counted": counted is not None}
+    known |= decided.asked
     return BuildPlan("finn", network.top, tuple(files), known)
 
 

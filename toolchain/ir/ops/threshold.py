@@ -35,6 +35,15 @@ class Threshold(Operation):
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", constant(self.thresholds, 2, "thresholds"))
 
+    def bounds(self, element: IntegerType) -> tuple[int, int]:
+        """The lowest and the highest threshold that hardware has to hold for inputs of a type.
+
+        A threshold outside the input's interval is always or never reached: the nearest one that is so, too, does as well.
+        """
+        ends = element.minimum, element.maximum + 1
+        low, high = (min(max(int(value), ends[0]), ends[1]) for value in (self.thresholds.min(), self.thresholds.max()))
+        return low, high
+
     def infer(self, *inputs: TensorType) -> TensorType:
         (x,) = inputs
         rows, count = self.thresholds.shape

@@ -2,8 +2,8 @@
 """The project's own RTL, streaming style: one folded kernel a layer, in portable SystemVerilog for any vendor.
 
 Files of a plan: rtl/<module>.sv (the modules of the library that are used, then the top module), memory/*.hex (weights,
-biases, thresholds), <top>.core (for FuseSoC), <top>.xml (IP-XACT), files.f (the sources in reading order, for `verilator -f`
-and other tools). Tools run in the plan's folder, because the paths of memory files are relative to it.
+biases, thresholds), <top>.core (for FuseSoC), <top>.xml (IP-XACT), folding.json (PE and SIMD of every layer, as a user may give
+them), files.f (the sources in reading order, for `verilator -f` and other tools). Tools run in the plan's folder, because the paths of memory files are relative to it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def plan(
 ) -> BuildPlan:
     """All files of the network, and its facts (see `emit.facts`, and `meet_target.estimate` for the fact `estimated`).
 
-    folding: chosen for the target's cycles_per_frame (default: `default_cycles_per_frame`), latency and budget unless it is
-    given. rooms: of a network with loadable weights, what its constants may be; without them as `reserve_constants` finds them.
+    folding: chosen for the target's cycles_per_frame (default: `default_cycles_per_frame`), latency, budget and folding unless
+    it is given here. rooms: of a network with loadable weights, what its constants may be; without them as `reserve_constants` finds them.
     Raises UsageError for a folding that does not fit the network, or a target that no folding meets; BoardError for a
     network that is too large for the device.
     """
@@ -91,6 +91,7 @@ def plan(
     files.append(PlannedFile.text(f"{network.top}.core", core_file(network, sources, memories, description)))
     component = ipxact_file(network, sources, memories, description, load_map)
     files.append(PlannedFile.text(f"{network.top}.xml", component))
+    files.append(PlannedFile.text("folding.json", network.folding.text()))
     files.append(PlannedFile.text("files.f", "".join(f"{path}\n" for path in sources)))
     found = {**facts(network, graph, model), **asked(target), **({"estimated": estimated} if estimated else {})}
     if load_map:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,16 +20,18 @@ from toolchain.errors import BoardError, UsageError
 from toolchain.ir import Graph, IntegerType
 from toolchain.passes.choose_folding import Folding, default_cycles_per_frame
 from toolchain.passes.folding_model import (
+    Choices,
     StageFolding,
     converter_logic,
     is_matrix,
     logic,
     matrix_shape,
 )
+from toolchain.passes.given_folding import given_foldings
 from toolchain.passes.group_stages import Stage, group_stages
 from toolchain.passes.meet_targets import Amounts, Targets, meet_targets
-from toolchain.resources import RESOURCES
-from toolchain.target import Target, dsp_width
+from toolchain.passes.prompt_foldings import delay_cycles
+from toolchain.target import Target, device_budget, dsp_width
 
 #: Layouts after which a search that is never quite within its targets gives up.
 _LAYOUTS = 4
@@ -38,35 +41,46 @@ def laid_out_for(graph: Graph, target: Target, modules: Sequence[str], library: 
     """The network at the folding of least cost that meets the target, or the fastest within its budget.
 
     Without a rate, a latency or a budget it is that of `default_cycles_per_frame`. The device's own resources are a budget
-    too. Raises UsageError where no folding meets the targets, BoardError where only the device stands against it.
+    too. Raises UsageError where no folding meets the targets on any device, BoardError where only the device stands against it.
     """
+    choices = Choices(given=given_foldings(graph, target.folding))
     interval = target.cycles_per_frame
     if interval is None and target.latency_cycles is None and not target.budget:
-        interval = default_cycles_per_frame(graph)
+        interval = default_cycles_per_frame(graph, choices)
     family = _family(target)
     if target.budget and family is None:
-        device = (
-            f"part {target.device.part!r} of family {target.device.family}" if target.device else "no board or part"
-        )
+        found = f"part {target.device.part!r} of family {target.device.family}" if target.device else "no board or part"
         raise UsageError(
-            f"a budget needs a device whose resources are modelled, found {device}; give --board, or a --part of a family in "
+            f"a budget needs a device whose resources are modelled, found {found}; give --board, or a --part of a family in "
             f"{', '.join(FAMILIES)}"
         )
-    available = target.device.resources if target.device and family else {}
     asked = Targets(interval, target.latency_cycles, dict(target.budget), target.clock_mhz)
     model = _Model(graph, family, target)
-    if not available:
-        return _within(graph, asked, model, target, modules, library)
+
+    def within(targets: Targets) -> Network:
+        return _within(graph, targets, model, choices, target, modules, library)
+
+    device = target.device
+    if device is None or family is None or not device.resources:
+        return within(asked)
     try:
-        return _within(graph, _also_within(asked, available, 1.0), model, target, modules, library)
+        return within(_also_within(asked, device.resources, 1.0))
     except UsageError as error:
-        # The estimate may be too high: only what is beyond its error is refused.
-        try:
-            return _within(graph, _also_within(asked, available, 1 + ERROR), model, target, modules, library)
-        except UsageError:
-            if target.budget or target.device is None:
-                raise error from None
-            raise BoardError(f"{error}. These are the resources of {target.device.part}: use a larger device") from None
+        refused = error
+    # The estimate may be too high: only what is beyond its error is refused.
+    with suppress(UsageError):
+        return within(_also_within(asked, device.resources, 1 + ERROR))
+    whose = f"These are the resources of {device.part}"
+    if target.budget and dict(target.budget) == device_budget(device):
+        asked, whose = replace(asked, budget={}), f"This is what {device.part} leaves to the core"
+    elif target.budget:
+        whose = f"Beside the budget, these are the resources of {device.part}"
+    # Either raises UsageError for what no device can do; of a rate alone the layout shows nothing more.
+    if asked.budget or asked.latency_cycles is not None:
+        within(asked)
+    else:
+        meet_targets(graph, asked, model, choices)
+    raise BoardError(f"{refused}. {whose}: use a larger device") from None
 
 
 def _also_within(asked: Targets, available: Mapping[str, int], share: float) -> Targets:
@@ -86,6 +100,8 @@ def asked(target: Target) -> dict[str, Any]:
         found["latency_cycles"] = target.latency_cycles
     if target.budget:
         found["budget"] = dict(target.budget)
+    if target.folding:
+        found["folding"] = {layer: given.to_json() for layer, given in target.folding.items()}
     return {"targets": found} if found else {}
 
 
@@ -112,30 +128,48 @@ def _family(target: Target) -> str | None:
 
 
 def _within(
-    graph: Graph, asked: Targets, model: _Model, target: Target, modules: Sequence[str], library: Library
+    graph: Graph,
+    asked: Targets,
+    model: _Model,
+    choices: Choices,
+    target: Target,
+    modules: Sequence[str],
+    library: Library,
 ) -> Network:
     """Fold, lay out and look again: FIFOs and the content of large memories are only known then."""
     targets = asked
     for _ in range(_LAYOUTS):
-        network = lay_out(graph, meet_targets(graph, targets, model), modules, library)
+        network = lay_out(graph, meet_targets(graph, targets, model, choices), modules, library)
         found = estimate(network, target)
         used = found["resources"] if found else {}
         over = {name: used[name] / max(limit, 0.5) for name, limit in asked.budget.items() if used[name] > limit}
-        late = max(0, network.latency_cycles - (asked.latency_cycles or network.latency_cycles))
+        late = 0 if asked.latency_cycles is None else max(0, network.latency_cycles - asked.latency_cycles)
         if not over and not late:
             return network
         budget = {name: limit / max(1.0, over.get(name, 1.0)) for name, limit in targets.budget.items()}
         latency = max(1, targets.latency_cycles - late) if targets.latency_cycles is not None else None
         targets = replace(targets, budget=budget, latency_cycles=latency)
-    parts = [part for part in network.parts if part.stage]
-    short = max(over, key=lambda name: over[name], default=RESOURCES[0])
-    largest = max(parts, key=lambda part: found["parts"][part.identifier][short] if found else 0)
+    raise UsageError(_nearest(network, asked, found, over))
+
+
+def _nearest(network: Network, asked: Targets, found: Mapping[str, Any] | None, over: Mapping[str, float]) -> str:
+    """Why the last of the layouts, each of which misses the targets by a little, is refused.
+
+    found: `estimate` of it. over: resource -> what is used of it, in shares of the budget, where that is more than 1.
+    """
+    stages = {part.identifier: part.stage for part in network.parts if part.stage}
     limits = [_text(asked.budget)] if asked.budget else []
     limits += [f"a latency of {asked.latency_cycles:,} cycles"] if asked.latency_cycles is not None else []
-    raise UsageError(
-        f"{largest.stage}: no folding was found within {' and '.join(limits)}; the nearest takes {_text(used)} (estimated), most of "
-        f"the {short} in this layer, and has a latency of {network.latency_cycles:,} cycles. Ask for a little more"
-    )
+    takes = []
+    if found is not None and over:
+        short, parts = max(over, key=lambda name: over[name]), found["parts"]
+        layer = stages[max(stages, key=lambda name: int(parts[name][short]))]
+        takes.append(f"takes {_text(found['resources'])} (estimated), most of the {short} in this layer")
+    else:
+        layer = max(stages.values(), key=lambda stage: delay_cycles(stage, network.folding.stages[stage.name]))
+    if asked.latency_cycles is not None:
+        takes.append(f"has a latency of {network.latency_cycles:,} cycles")
+    return f"{layer}: no folding was found within {' and '.join(limits)}; the nearest {', and '.join(takes)}. Ask for a little less"
 
 
 class _Model:
@@ -155,6 +189,11 @@ class _Model:
         if self._areas is None:
             return (float(converter_logic(element.width, found, wanted)), 0.0, 0.0, 0.0)
         return self._areas.converter(element, found, wanted).amounts
+
+    def fork(self, element: IntegerType, lanes: int) -> Amounts:
+        if self._areas is None:
+            return (2.0 * lanes * element.width, 0.0, 0.0, 0.0)
+        return self._areas.fork(element, lanes).amounts
 
     def latency_cycles(self, folding: Folding) -> int:
         plumbing = draw(self._graph, folding, self._library)

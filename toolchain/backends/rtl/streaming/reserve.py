@@ -90,6 +90,9 @@ class ReservedAddBias(_Reserved, AddBias):
 class ReservedThreshold(_Reserved, Threshold):
     """Threshold with any ascending thresholds; its room is what makes a difference to its input."""
 
+    def bounds(self, element: IntegerType) -> tuple[int, int]:
+        return self.room.low, self.room.high
+
     def infer(self, *inputs: TensorType) -> TensorType:
         own, count = super().infer(*inputs), self.thresholds.shape[1]
         return TensorType(own.shape, IntegerType.spanning(self.offset, self.offset + count, self.fraction))

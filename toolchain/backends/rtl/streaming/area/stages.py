@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stage takes at a folding, before a network is laid out: quick enough to compare every folding of every stage.
 
-Memories of large layers count as if their content had no structure, FIFOs as if they held a vector or 16 beats, whichever
-is less; the layout's own estimate knows both.
+Memories of large layers count as if their content had no structure, FIFOs before stages as if they held a vector or 16 beats,
+whichever is less, line buffers and FIFOs behind forks at the least depth that works; the layout's own estimate knows all of these.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from toolchain.backends.rtl.streaming.area import Area, bill_of, instance_area, parameters_of, price
 from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters
-from toolchain.backends.rtl.streaming.area.queues import converter, skid_buffer, stream_fifo, stream_fork
+from toolchain.backends.rtl.streaming.area.queues import converter, stream_fifo, stream_fork
 from toolchain.backends.rtl.streaming.instance import Instance
 from toolchain.backends.rtl.streaming.kernels import kernels
 from toolchain.backends.rtl.streaming.kernels._windows import parallel_window_instances, window_instances
@@ -54,10 +54,8 @@ class StageAreas:
         return self._converters[key]
 
     def fork(self, element: IntegerType, lanes: int) -> Area:
-        """A fork, and the FIFOs behind it at their least."""
-        bill = stream_fork(lanes * element.width)
-        bill.add(skid_buffer(lanes * element.width), 2)
-        return price(bill, self._family)
+        """A fork; the FIFOs behind it may not be needed."""
+        return price(stream_fork(lanes * element.width), self._family)
 
     def _stage(self, stage: Stage, option: StageFolding) -> Area:
         total = Area()

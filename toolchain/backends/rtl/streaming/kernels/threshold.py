@@ -19,14 +19,10 @@ from toolchain.backends.rtl.streaming.instance import (
 from toolchain.backends.rtl.streaming.reserve import room_of
 from toolchain.backends.rtl.streaming.timing import queue_timing
 from toolchain.ir import Threshold
-from toolchain.passes.choose_folding import StageFolding
+from toolchain.passes.folding_model import StageFolding, looks_thresholds_up
 from toolchain.passes.group_stages import Stage
 
 OPERATION = Threshold
-
-#: Beats a frame, and thresholds (rounded up to a power of two) of a lane, up to which the module looks them up in LUTs.
-_TABLE_BEATS = 64
-_TABLE_PLACES = 4096
 
 
 def why_unsupported(stage: Stage) -> str | None:
@@ -42,11 +38,10 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
     assert isinstance(operation, Threshold)
     element, channels, pe = stage.input_type.element, stage.input_type.channels, folding.pe
     rows = np.broadcast_to(operation.thresholds.astype(object), (channels, operation.thresholds.shape[1]))
-    # A threshold outside the input's interval is always or never reached: the nearest one that is so, too, is narrower.
+    # Only the nearest thresholds outside the input's interval: they are narrower (Threshold.bounds).
     rows = np.minimum(np.maximum(rows, element.minimum), element.maximum + 1)
     count = rows.shape[1]
-    room = room_of(operation)
-    width = room.width if room else signed_width(int(rows.min()), int(rows.max()))
+    width = signed_width(*operation.bounds(element))
     beats = channels // pe
     words = tuple(packed(rows[b * pe : (b + 1) * pe].ravel(), width) for b in range(beats))
     memory = MemoryFile(f"{MEMORY_FOLDER}/{identifier}_thresholds.hex", pe * count * width, words)
@@ -60,11 +55,10 @@ def instances(stage: Stage, folding: StageFolding, identifier: str) -> tuple[Ins
         ("OUTPUT_WIDTH", number(stage.output_type.element.width)),
         ("OUTPUT_OFFSET", number(operation.offset)),
         ("THRESHOLD_FILE", text(memory.path)),
-        *loadable(room is not None),
+        *loadable(room_of(operation) is not None),
     )
     levels = count.bit_length()  # ceil(log2(count + 1))
-    tables = room is None and beats <= _TABLE_BEATS and beats << levels <= _TABLE_PLACES
-    latency = levels + (2 if tables else 3)
+    latency = levels + (2 if looks_thresholds_up(operation, beats) else 3)
     return (
         Instance(
             module="threshold",
