@@ -6,6 +6,7 @@ A message says where (node and source layer, file, option), what was found, what
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class BuildFailed(ToolchainError):
         self.last_lines = tuple(last_lines)
         details = [message]
         if self.command:
-            details.append(f"  command: {' '.join(self.command)}")
+            details.append(f"  command: {shlex.join(self.command)}")
         if log is not None:
             details.append(f"  log: {log}")
         details.extend(f"  | {line}" for line in self.last_lines)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.equivalence.rtl_bundle import Member
 from tests.equivalence.rtl_cases import network_members, sample_members
 from tests.equivalence.rtl_images import image_members
 from toolchain.build.tools import finn, verilator
-from toolchain.ir import Dense, GraphBuilder, Input, IntegerType, Threshold
+from toolchain.ir import Conv, Dense, GraphBuilder, Input, IntegerType, Threshold
 from toolchain.passes.choose_folding import Folding, StageFolding
 from toolchain.verify.simulation_library import Pattern
 from toolchain.verify.vectors import random_vectors
@@ -99,6 +100,46 @@ def _fast_network(name: str, part: str, bits: int) -> Member:
         f"{name}_last": StageFolding(6, 4),
     }
     return Member(name, builder.build(), Folding(1, stages), part=part)
+
+
+def _depthwise_network(
+    name: str,
+    image: tuple[int, int],
+    channels: int,
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    pace: int,
+    word: IntegerType,
+) -> Member:
+    """Depthwise, its thresholds, and a full convolution of what they give. word: of the input; weights are as wide, 8 bits at most."""
+    random = np.random.default_rng(channels)
+    limit = (1 << min(max(word.width, 2), 8) - 1) - 1
+    builder = GraphBuilder(name)
+    x = builder.add(Input((*image, channels), word), name=f"{name}_x")
+    weights = random.integers(-limit, limit + 1, (*window, 1, channels))
+    x = builder.add(Conv(weights, strides, (1, 1), channels), x, name=f"{name}_depthwise")
+    x = builder.add(Threshold(np.sort(random.integers(-40, 90, (channels, 7)), axis=1)), x, name=f"{name}_act")
+    x = builder.add(Conv(random.integers(-3, 4, (1, 1, channels, 3)), (1, 1), (1, 1)), x, name=f"{name}_pointwise")
+    builder.output(x)
+    return Member(name, builder.build(), cycles_per_frame=pace, part=PARTS["versal"])
+
+
+#: FINN's vector unit at the ends of what it takes: all channels a beat, one, and some; strides; narrow and wide words.
+DEPTHWISE = (
+    _depthwise_network("at_once", (6, 6), 4, (3, 3), (1, 1), 144, IntegerType(True, 4)),
+    _depthwise_network("one_by_one", (6, 7), 4, (3, 3), (2, 2), 400, IntegerType(False, 8)),
+    _depthwise_network("in_groups", (7, 6), 6, (2, 3), (1, 2), 300, IntegerType(True, 9)),
+    _depthwise_network("a_line", (12, 1), 4, (3, 1), (2, 1), 100, IntegerType(False, 1)),
+)
+
+
+def test_depthwise_on_versal(tmp_path: Path, seed: int) -> None:
+    bundle = FinnBundle(DEPTHWISE, tmp_path)
+    for member in DEPTHWISE:
+        decided = bundle.designs[member.name]
+        assert not decided.own
+        assert [layer.kind for layer in decided.layers] == ["window", "depthwise", "threshold", "matrix"]
+        bundle.check(member.name, vectors_of(bundle, member.name, 60, seed), PATTERNS)
 
 
 @pytest.mark.parametrize("family", PARTS)

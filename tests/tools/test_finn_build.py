@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def test_what_people_with_amds_tools_get(built: Path, model: Path) -> None:
         "ElementwiseAdd",
         "LabelSelect",
     }
-    onnx = ModelWrapper(str(project / "model.onnx"))
+    onnx = ModelWrapper(str(project / "network.onnx"))
     graph = toolchain.load_graph(model)
     (source,), (sink,) = onnx.graph.input, onnx.graph.output
     for x in random_vectors(graph, 20, 1):
@@ -161,6 +162,24 @@ def test_a_worker_that_dies_leaves_its_log_and_its_command(
     ]
     assert (partial / "request.json").exists()
     assert not (tmp_path / "out" / "finn").exists()
+
+
+def test_the_command_that_runs_a_worker_alone_is_one_that_a_shell_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder whose name a shell would take apart."""
+    folder = tmp_path / "my builds; $(exit 9)" / "it's"
+    folder.mkdir(parents=True)
+    (tmp_path / "failing.py").write_text("from pathlib import Path\nprint(Path.cwd())\nraise SystemExit(7)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(finn, "_MODULE", "failing")
+    with pytest.raises(BuildFailed) as caught:
+        finn.run_worker(folder, log=folder / "finn.log")
+    line = str(caught.value).splitlines()[0]
+    alone = subprocess.run(
+        ["/bin/sh", "-c", line.split("To run it alone: ")[1]], capture_output=True, text=True, check=False
+    )
+    assert (alone.returncode, alone.stdout) == (7, f"{folder}\n")
 
 
 def test_a_worker_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from toolchain.ir import (
     Pad,
     Relu,
     Requantise,
+    Reshape,
     Rounding,
     Scale,
     Threshold,
@@ -188,6 +189,28 @@ def test_which_stages_are_finns(graph: Graph, reason: str | None) -> None:
     assert found == reason or (reason is not None and found is not None and found.startswith(reason))
 
 
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (image(conv(3, 3, 1, 2, groups=2)), None),
+        (image(conv(3, 3, 1, 2, groups=2), element=IntegerType(False, 8)), None),
+        (image(conv(3, 3, 1, 2, groups=2), element=IntegerType(True, 10)), "inputs have 10 bits; FINN's vector unit takes 9"),
+        (image(conv(3, 3, 1, 2, groups=2), element=IntegerType(False, 9)), "inputs have 9 bits; FINN's vector unit takes 8"),
+        (
+            image(Conv(np.full((3, 3, 1, 2), -128), (1, 1), (1, 1), 2)),
+            "weights have 9 bits; FINN's vector unit takes 8",
+        ),
+        (
+            image(conv(6, 6, 1, 2, groups=2)),
+            "its window does not slide; FINN's depthwise convolution is built here behind a sliding window",
+        ),
+        (image(Conv(np.zeros((3, 3, 1, 2), np.int64), (1, 1), (1, 1), 2)), "its weights are all 0, and FINN has no word for sums that are always 0"),
+    ],
+)  # fmt: skip
+def test_which_depthwise_convolutions_are_finns_on_versal(graph: Graph, reason: str | None) -> None:
+    assert first_reason(graph, VERSAL) == reason
+
+
 def test_dsp_blocks_of_parts() -> None:
     parts = {
         "xc7z020clg400-1": "DSP48E1",
@@ -246,6 +269,24 @@ def test_what_nothing_expresses_is_named_with_the_backend_that_may() -> None:
         require_supported("finn", graph, Target())
     assert "turn (transpose from net/turn): there is no streaming kernel for operation 'transpose'" in str(caught.value)
     assert str(caught.value).endswith(". FINN's RTL does not have it either. Backend that can: hls4ml")
+
+
+def test_a_network_of_which_finn_computes_nothing_is_refused() -> None:
+    graph = image(MaxPool((2, 2), (2, 2)))
+    require_supported("finn", graph, Target())
+    with pytest.raises(UnsupportedModel) as caught:
+        design(graph, Target())
+    assert str(caught.value) == (
+        "backend 'finn': no layer of this network would be FINN's; use --backend rtl, whose kernels would compute all of it:\n"
+        "  n0 (max_pool): FINN has pooling in HLS only"
+    )
+    # A border at the network's output is no work for FINN either.
+    border = image(Pad(((1, 1), (1, 1), (0, 0))))
+    with pytest.raises(UnsupportedModel, match="FINN's padding would begin the next frame at the network's output"):
+        design(border, Target())
+    nothing = image(Reshape((72,)))
+    with pytest.raises(UnsupportedModel, match="it computes nothing"):
+        design(nothing, Target())
 
 
 def test_other_vendors_parts_are_refused() -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +110,126 @@ def test_other_models_and_other_peoples_folders(tmp_path: Path) -> None:
         pass
 
 
-def test_a_read_only_parent(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        # Root writes anywhere; a parent below a file cannot be made by anybody.
-        (tmp_path / "file").write_text("")
-        with pytest.raises((InputError, UsageError)), BuildFolder(tmp_path / "file" / "b", "m").open():
-            pass
-        return
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="cannot be"), BuildFolder(tmp_path / "b", "m").open():
+@pytest.mark.parametrize(("parent", "answer"), [
+    # The kernel's own file systems, in which nobody makes a folder, root included.
+    ("/proc", "No such file or directory"),
+    ("/sys", "Operation not permitted|Permission denied|Read-only file system"),
+])  # fmt: skip
+def test_a_folder_that_cannot_be_made(parent: str, answer: str) -> None:
+    with (
+        pytest.raises(
+            InputError, match=rf"^output folder {parent}/b cannot be made: ({answer}); give --out a folder that can"
+        ),
+        BuildFolder(Path(parent) / "b", "m").open(),
+    ):
         pass
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """With the rights of nobody where the tests run as root, which writes anywhere."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+
+
+def test_a_read_only_parent_and_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import filelock  # noqa: F401  (nobody might not read it)
+
+    # Nobody does not reach a folder below root's, but is in it.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there").chmod(0o555)
+    tmp_path.chmod(0o555)
+    for name, what in (("new", "made"), ("there", "written")):
+        with pytest.raises(InputError) as caught, as_somebody_else(), BuildFolder(Path(name), "m").open():
+            pass
+        assert str(caught.value) == (
+            f"output folder {name} cannot be {what}: Permission denied; give --out a folder that can be written"
+        )
+    tmp_path.chmod(0o755)
+
+
+def test_a_disk_that_is_full_at_the_start(tmp_path: Path) -> None:
+    """The identity's temporary file leads to the device that is always full."""
+    temporary = tmp_path / "b" / f".build.json.{os.getpid()}"
+    temporary.parent.mkdir()
+    temporary.symlink_to("/dev/full")
+    with pytest.raises(InputError) as caught, BuildFolder(tmp_path / "b", "m").open():
+        pass
+    assert str(caught.value) == (
+        f"output folder {tmp_path}/b cannot be written: No space left on device; "
+        "make room on the disk, or give --out a folder on another one"
+    )
+    assert [path.name for path in (tmp_path / "b").iterdir() if path.name != ".lock"] == []
+
+
+def test_a_disk_that_fills_gives_its_room_back(tmp_path: Path) -> None:
+    def fills(folder: Path) -> dict[str, Any]:
+        (folder / "large").write_text("x" * 100)
+        Path("/dev/full").write_text("x")
+        return {}
+
+    with BuildFolder(tmp_path / "b", "m").open() as folder:
+        folder.stage("rtl", {"a": 1}, Work())
+        with pytest.raises(InputError) as caught:
+            folder.stage("rtl", {"a": 2}, fills)
+        assert str(caught.value) == (
+            f"stage rtl in {tmp_path}/b: No space left on device; nothing of it was kept; "
+            "make room on the disk, or give --out a folder on another one"
+        )
+        assert not any((tmp_path / "b" / ".partial").iterdir())
+        assert folder.stage("rtl", {"a": 1}, Work()).cached
+
+
+def test_a_disk_that_is_full_at_the_end(tmp_path: Path) -> None:
+    """What is written beside the stages, such as the report; an error of another folder stays what it is."""
+    with pytest.raises(InputError, match=r"b cannot be written: No space left on device; make room"):
+        write_in_a_build(tmp_path, Path("/dev/full"))
+    with pytest.raises(OSError, match=r"(Errno 1|Errno 13|Errno 30)\b.*/sys/new"):
+        write_in_a_build(tmp_path, Path("/sys/new"))
+
+
+def write_in_a_build(folder: Path, path: Path) -> None:
+    with BuildFolder(folder / "b", "m").open():
+        path.write_text("x")
+
+
+def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
+    """Of the system itself: files of a process may have no byte, or a hundred."""
+    script = textwrap.dedent(
+        """
+        import resource, sys
+        from pathlib import Path
+        import filelock
+        from toolchain.build.folder import BuildFolder
+        from toolchain.errors import InputError
+
+        def work(folder):
+            (folder / "artefact").write_text("x" * 1000)
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+        try:
+            with BuildFolder(Path(sys.argv[1]), "m").open() as folder:
+                folder.stage("large", {}, work)
+        except InputError as error:
+            sys.stdout.write(str(error))
+        """
+    )
+    for limit, where in (
+        ("0", f"output folder {tmp_path}/b cannot be written: File too large; "),
+        ("100", f"stage large in {tmp_path}/b: File too large; nothing of it was kept; "),
+    ):
+        command = [sys.executable, "-c", script, str(tmp_path / "b"), limit]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        output, errors = process.communicate()
+        assert (output, errors) == (f"{where}make room on the disk, or give --out a folder on another one", "")
+        left = {p.name for p in (tmp_path / "b").rglob("*")}
+        assert left <= {".lock", "build.json", ".partial"}
 
 
 def test_two_builds_at_once(tmp_path: Path) -> None:

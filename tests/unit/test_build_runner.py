@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes: logs, failures, time limits, and nothing left running."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ def test_failure_says_everything(tmp_path: Path) -> None:
         run(command, cwd=tmp_path, log=log, what="synthesis", timeout_s=30, remedy="Try again.")
     assert (caught.value.status, caught.value.log) == (3, log)
     assert str(caught.value) == (
-        f"synthesis failed with status 3. Try again.\n  command: {' '.join(command)}\n  log: {log}\n  | one\n  | two"
+        f"synthesis failed with status 3. Try again.\n  command: {shlex.join(command)}\n  log: {log}\n  | one\n  | two"
     )
 
 

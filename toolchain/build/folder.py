@@ -4,11 +4,13 @@
 Each stage has a key, the digest of everything it depends on. Its work happens in `.partial/<stage>/`; when it has
 finished, its record (key, facts, size and SHA-256 of every file) is written there and the folder is renamed to
 `<stage>/`. A stage whose record fits its key and whose files are unchanged is not run again. What a failed or killed
-stage left stays in `.partial/` for reading and is never used.
+stage left stays in `.partial/` for reading and is never used; where the disk was full it is removed, for its room.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +29,10 @@ from toolchain.errors import InputError, UsageError
 _RECORD = "stage.json"
 _IDENTITY = "build.json"
 _FORMAT = 1
+#: What the system answers where there is no room: a full disk, a quota, a limit on the size of files.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: What it answers where nothing may be written.
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -99,22 +105,42 @@ class BuildFolder:
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"output {self.path} is not a folder; give --out another name") from None
         except OSError as error:
-            raise InputError(f"output folder {self.path} cannot be made: {error.strerror}") from None
-        self._check_owner()
+            raise InputError(
+                f"output folder {self.path} cannot be made: {error.strerror}; {_remedy(error)}"
+            ) from None
         lock = FileLock(self.path / ".lock")
         try:
+            self._check_owner()
             lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(
                 f"another build is running in {self.path}; wait for it to end, or give --out another folder"
             ) from None
         except OSError as error:
-            raise InputError(f"output folder {self.path} cannot be written: {error.strerror}") from None
+            raise self._unwritable(error) from None
         try:
-            self._write_json(self.path / _IDENTITY, {"format": _FORMAT, "model": self.model})
-            yield self
+            try:
+                self._write_json(self.path / _IDENTITY, {"format": _FORMAT, "model": self.model})
+            except OSError as error:
+                raise self._unwritable(error) from None
+            try:
+                yield self
+            except OSError as error:
+                # What is written beside the stages, such as the report.
+                if error.errno not in (*_NO_ROOM, *_FORBIDDEN) or not self._holds(error):
+                    raise
+                raise self._unwritable(error) from None
         finally:
             lock.release()
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"output folder {self.path} cannot be written: {error.strerror}; {_remedy(error)}")
+
+    def _holds(self, error: OSError) -> bool:
+        """Whether an error is of this folder: of a file in it, or of a file without a name on a disk without room."""
+        if error.filename is None:
+            return error.errno in _NO_ROOM
+        return self.path.absolute() in Path(os.fsdecode(error.filename)).absolute().parents
 
     def _check_owner(self) -> None:
         identity = self.path / _IDENTITY
@@ -170,8 +196,12 @@ class BuildFolder:
             shutil.rmtree(folder, ignore_errors=True)
             partial.replace(folder)
         except OSError as error:
-            if error.errno in (28, 30, 13, 122):  # no space, read-only, permission, quota
-                raise InputError(f"stage {name} in {self.path}: {error.strerror}; nothing of it was kept") from None
+            if error.errno in _NO_ROOM:
+                shutil.rmtree(partial, ignore_errors=True)
+            if error.errno in (*_NO_ROOM, *_FORBIDDEN):
+                raise InputError(
+                    f"stage {name} in {self.path}: {error.strerror}; nothing of it was kept; {_remedy(error)}"
+                ) from None
             raise
         return StageResult(name, folder, json.loads(json.dumps(facts)), seconds, False, digest)
 
@@ -186,11 +216,22 @@ class BuildFolder:
 
     def _write_json(self, path: Path, value: Any) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w") as stream:
-            json.dump(value, stream, indent=1, sort_keys=True)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("w") as stream:
+                json.dump(value, stream, indent=1, sort_keys=True)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in _NO_ROOM:
+        return "make room on the disk, or give --out a folder on another one"
+    return "give --out a folder that can be written"
 
 
 def _manifest(folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ Files of a plan: rtl/*.sv and rtl/*.v (FINN's library and nodes, adapters, this 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +22,10 @@ import numpy as np
 
 from toolchain.backends.finn.layers import Layer
 from toolchain.data_folders import RTL_LIBRARY
-from toolchain.errors import BuildFailed
+from toolchain.errors import BuildFailed, UnsupportedModel
 from toolchain.ir import Graph, Node, save_graph
 from toolchain.passes.choose_folding import Folding
+from toolchain.passes.group_stages import Stage
 from toolchain.plan import BuildPlan, PlannedFile
 from toolchain.target import Target
 
@@ -70,7 +71,11 @@ def finn_part(target: Target) -> str:
 
 
 def design(graph: Graph, target: Target, folding: Folding | None = None) -> Design:
-    """Decide all that does not need FINN. Raises UsageError for a pace that cannot be reached or a folding that does not fit."""
+    """Decide all that does not need FINN.
+
+    Raises UsageError for a pace that cannot be reached or a folding that does not fit, UnsupportedModel for a network of which
+    FINN would compute nothing.
+    """
     from toolchain.backends.finn.instances import FinnLibrary
     from toolchain.backends.finn.layers import layers_of, why_own_kernel
     from toolchain.backends.finn.lower import lower
@@ -97,6 +102,7 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
             own.setdefault(
                 stage.name, "several pixels are multiplied at once; FINN's windows are made here pixel by pixel"
             )
+    _require_finn(stages, own)
     reserved = [*own_modules(), *(path.stem for path in (_FOLDER / "lib").glob("*.sv")), *_FINN_MODULES]
     network = lay_out(lowered, folding, reserved, FinnLibrary(own))
     if network.output.beats_ahead:
@@ -104,6 +110,7 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
         for stage in stages:
             if stage.operation.kind == "pad":
                 own.setdefault(stage.name, "FINN's padding would begin the next frame at the network's output")
+        _require_finn(stages, own)
         network = lay_out(lowered, folding, reserved, FinnLibrary(own))
     keys = {part_.stage.name: part_.identifier for part_ in network.parts if part_.stage}
     layers = [
@@ -113,6 +120,17 @@ def design(graph: Graph, target: Target, folding: Folding | None = None) -> Desi
         for layer in layers_of(stage, folding.stages[stage.name], keys[stage.name])
     ]
     return Design(lowered, network, tuple(layers), own, part, round(1e3 / target.clock_mhz, 3), asked(target))
+
+
+def _require_finn(stages: Sequence[Stage], own: Mapping[str, str]) -> None:
+    """Raise UnsupportedModel if every stage is one of this project's kernels: a FINN build of none of FINN's nodes is none."""
+    if any(stage.name not in own for stage in stages):
+        return
+    reasons = [f"{stage.nodes[0]}: {own[stage.name]}" for stage in stages] or ["it computes nothing"]
+    raise UnsupportedModel(
+        "backend 'finn': no layer of this network would be FINN's; use --backend rtl, whose kernels would compute all of it:\n  "
+        + "\n  ".join(reasons)
+    )
 
 
 #: Names of FINN's modules, which a top module may not have.
@@ -158,15 +176,71 @@ def write_request(decided: Design, folder: Path, without_corrections: tuple[str,
     request = {
         "part": decided.part, "clock_period_ns": decided.clock_period_ns, "layers": entries,
         "without_corrections": list(without_corrections),
-        "stages": {
-            f"t{place}": asdict(decided.network.folding.stages[node.name])
-            for place, node in enumerate(decided.graph.nodes)
-            if node.name in decided.network.folding.stages
-        },
+        **_whole_request(decided),
     }  # fmt: skip
     (folder / "request.json").write_text(json.dumps(request, indent=1))
     save_graph(decided.graph, folder / "graph.bitwright")
     np.savez(folder / "tables.npz", **{layer.name: layer.table for layer in decided.layers if layer.table is not None})  # type: ignore[arg-type]
+
+
+def _whole_request(decided: Design) -> dict[str, Any]:
+    """What the whole network in FINN's nodes is told: folding, and depths of FIFOs, by t<number of the graph's node>.
+
+    stages: also of the biases that are part of one. depths: t<reader>:<operand> -> of the FIFO before it, and of the one behind
+    the fork where its branch begins; 'output' -> of the FIFO at the network's end.
+    """
+    from toolchain.passes.group_stages import group_stages
+
+    network = decided.network
+    numbers = {node.name: f"t{place}" for place, node in enumerate(decided.graph.nodes)}
+    writer = {stream.identifier: part for part in network.parts for stream in part.outputs}
+    stages: dict[str, dict[str, int]] = {}
+    for stage in group_stages(decided.graph):
+        folding = network.folding.stages[stage.name]
+        stages[numbers[stage.name]] = asdict(folding)
+        for node in stage.nodes[1:]:
+            stages[numbers[node.name]] = {"simd": folding.pe, "pe": folding.pe}
+
+    def depths_before(stream: Any) -> dict[str, int]:
+        found: dict[str, int] = {}
+        part = writer.get(stream.identifier)
+        while part is not None and part.stage is None and not part.purpose.startswith("for "):
+            if part.instance.is_fifo:
+                behind = writer.get(part.input.identifier)
+                branch = behind is not None and len(behind.outputs) > 1
+                found.setdefault("branch" if branch else "before", int(dict(part.instance.parameters)["DEPTH"]))
+            part = writer.get(part.input.identifier)
+        return found
+
+    depths: dict[str, dict[str, int]] = {}
+    for last in network.parts:
+        if last.stage is None:
+            continue
+        # The streams that enter the stage from outside, in the order of its operands.
+        entering, place = list(last.inputs), 0
+        while place < len(entering):
+            before = _inner_writer(writer, entering[place], last.identifier)
+            if before is None:
+                place += 1
+            else:
+                entering[place : place + 1] = before.inputs
+        for operand, stream in enumerate(entering):
+            depths[f"{numbers[last.stage.name]}:{operand}"] = depths_before(stream)
+    end = depths_before(network.output)
+    return {"stages": stages, "depths": {**depths, "output": {"before": end.get("before", 2)}}}
+
+
+def _inner_writer(writer: Mapping[str, Any], stream: Any, key: str) -> Any:
+    """The part of the same stage that gives a stream, converters aside; None if it comes from outside."""
+    part = writer.get(stream.identifier)
+    while (
+        part is not None
+        and part.stage is None
+        and part.purpose != f"for {key}"
+        and len(part.inputs) == len(part.outputs) == 1
+    ):
+        part = writer.get(part.input.identifier)
+    return part if part is not None and part.stage is None and part.purpose == f"for {key}" else None
 
 
 def stitch(decided: Design, made: Path, counted: Mapping[str, Any] | None = None) -> BuildPlan:
@@ -258,6 +332,7 @@ def _adapter(layer: Layer, node: Mapping[str, Any], part: Any, version: str) -> 
             )
     texts = {
         "matrix": "vectors of {MW} elements times a matrix of {MH} rows, SIMD {SIMD}, PE {PE}",
+        "depthwise": "windows of {kernel} of each channel times weights of its own, PE {PE}",
         "threshold": "thresholds of {channels} channels, PE {PE}",
         "window": "windows of {kernel} over {size} pixels of {channels} channels, SIMD {SIMD}",
         "pad": "a border {padding} (top, left, bottom, right) around {size} pixels of {channels} channels, SIMD {SIMD}",

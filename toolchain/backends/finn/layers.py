@@ -20,6 +20,8 @@ from toolchain.passes.group_stages import Stage
 _EXACT_IN_FLOAT32 = 1 << 24
 #: What FINN's matrix unit takes on a family's DSP block: bits of activations (one less for unsigned ones), weights, sums.
 DATAPATHS = {"DSP48E1": (18, 25, 48), "DSP48E2": (18, 27, 48), "DSP58": (24, 27, 58)}
+#: Bits of what FINN's vector unit, which only DSP58 has, takes: unsigned activations, signed ones, weights.
+_VECTOR_UNIT = (8, 9, 8)
 #: Bits of a result of FINN's thresholding unit.
 _MOST_THRESHOLD_BITS = 8
 #: FINN has these in HLS only, or only in part of its families in RTL.
@@ -55,10 +57,11 @@ class Word:
 class Layer:
     """A node of FINN's hardware graph.
 
-    name: the node's, an identifier. kind: 'matrix', 'threshold', 'window' or 'pad'. stage: the stage that it belongs to.
+    name: the node's, an identifier. kind: 'matrix', 'depthwise', 'threshold', 'window' or 'pad'. stage: that it belongs to.
     inputs, outputs: elements of a beat on both sides. source, result: the words of an element there; the matrix's and the
     threshold's result as FINN chooses them when `result` is None.
-    numbers: the node's sizes, by FINN's names. table: the matrix (inputs, outputs), or the thresholds (channels or 1, count).
+    numbers: the node's sizes, by FINN's names. table: the matrix (inputs, outputs; of a depthwise convolution with zeros off the
+    diagonal), or the thresholds (channels or 1, count).
     """
 
     name: str
@@ -87,7 +90,7 @@ def why_own_kernel(stage: Stage, part: str) -> str | None:
     if isinstance(operation, Pad):
         return _why_no_pad(stage, operation)
     if is_depthwise(operation):
-        return "FINN has depthwise convolution in RTL only for Versal"
+        return too_many_axes(stage) or _why_no_vectors(stage, part) or _why_no_window(stage)
     if is_matrix(stage):
         return too_many_axes(stage) or _why_no_matrix(stage, part) or _why_no_window(stage)
     return _ONLY_HLS.get(operation.kind, f"FINN has no RTL for operation {operation.kind!r}")
@@ -153,6 +156,23 @@ def buffer_beats(numbers: Mapping[str, Any], simd: int) -> int:
     return int(least + spare * fold)
 
 
+def _why_no_vectors(stage: Stage, part: str) -> str | None:
+    """A depthwise convolution: FINN's vector unit."""
+    if dsp_block(part) != "DSP58":
+        return "FINN has depthwise convolution in RTL only for Versal"
+    if not slides(stage):
+        return "its window does not slide; FINN's depthwise convolution is built here behind a sliding window"
+    word, values = _source_word(stage.input_type.element), _weight_word(matrix(stage))
+    most_unsigned, most_signed, most_weight = _VECTOR_UNIT
+    if word.width > (most_signed if word.signed else most_unsigned):
+        return (
+            f"inputs have {word.width} bits; FINN's vector unit takes {most_signed if word.signed else most_unsigned}"
+        )
+    if values.width > most_weight:
+        return f"weights have {values.width} bits; FINN's vector unit takes {most_weight}"
+    return _why_no_matrix(stage, part)
+
+
 def _why_no_matrix(stage: Stage, part: str) -> str | None:
     weights = matrix(stage)
     word, values = _source_word(stage.input_type.element), _weight_word(weights)
@@ -177,11 +197,19 @@ def _why_no_matrix(stage: Stage, part: str) -> str | None:
 
 
 def matrix(stage: Stage) -> np.ndarray:
-    """The weights (inputs, outputs) of a matrix stage; a window's rows before its channels, as the windows come."""
+    """The weights of a matrix stage, or of a depthwise one, as `weight_matrix`."""
     operation = stage.operation
+    assert isinstance(operation, Dense | Conv)
+    return weight_matrix(operation)
+
+
+def weight_matrix(operation: Dense | Conv) -> np.ndarray:
+    """The weights (inputs, outputs) of an operation; a window's rows before its channels, as the windows come.
+
+    Where an output does not read an input, as in a convolution in groups, there is a 0.
+    """
     if isinstance(operation, Dense):
         return operation.weights
-    assert isinstance(operation, Conv)
     weights = operation.weights.reshape(-1, *operation.weights.shape[-2:])
     count, inputs, outputs = weights.shape
     full = np.zeros((count, operation.groups, inputs, outputs), weights.dtype)
@@ -201,11 +229,15 @@ def layers_of(stage: Stage, folding: StageFolding, key: str) -> tuple[Layer, ...
     weights = matrix(stage)
     source = _source_word(stage.input_type.element)
     inputs, outputs = weights.shape
+    depthwise = is_depthwise(operation)
+    kind = "depthwise" if depthwise else "matrix"
     unit = Layer(
-        name=f"{key}_matrix", kind="matrix", stage=stage.name, inputs=folding.simd, outputs=folding.pe,
+        name=f"{key}_{kind}", kind=kind, stage=stage.name, inputs=folding.simd, outputs=folding.pe,
         source=source, result=None,
         numbers={
-            "MW": inputs, "MH": outputs, "SIMD": folding.simd, "PE": folding.pe, "vectors": positions(stage),
+            # The vector unit takes one pixel of its window a beat, of PE channels.
+            "MW": inputs, "MH": outputs, "SIMD": 1 if depthwise else folding.simd, "PE": folding.pe, "vectors": positions(stage),
+            **({"kernel": list(pair(operation.window))} if isinstance(operation, Conv) and depthwise else {}),
             "weights": _weight_word(weights).finn_name, **_shapes([*_rows(stage), inputs], [*_rows(stage), outputs]),
         },
         table=weights,
@@ -221,7 +253,7 @@ def layers_of(stage: Stage, folding: StageFolding, key: str) -> tuple[Layer, ...
         source=source, result=source,
         numbers={
             "channels": stage.input_type.channels, "SIMD": folding.simd, "size": [height, width],
-            "kernel": list(kernel), "stride": list(stride), "dilation": list(dilation),
+            "kernel": list(kernel), "stride": list(stride), "dilation": list(dilation), "depthwise": int(depthwise),
             **_shapes([height, width, stage.input_type.channels], [*_rows(stage), inputs]),
         },
     )  # fmt: skip
@@ -317,7 +349,7 @@ def _weight_word(weights: np.ndarray) -> Word:
 def input_vectors(layer: Layer) -> int:
     """Beats that enter a layer a frame."""
     numbers = layer.numbers
-    if layer.kind == "matrix":
+    if layer.kind in ("matrix", "depthwise"):
         return int(numbers["vectors"]) * int(numbers["MW"]) // layer.inputs
     if layer.kind == "threshold":
         return int(numbers["vectors"]) * int(numbers["channels"]) // layer.inputs

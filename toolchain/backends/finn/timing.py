@@ -30,7 +30,7 @@ LEAST_FIFO_BEATS = 5
 
 def layer_timing(layer: Layer) -> tuple[tuple[Timing, ...], tuple[int, ...]]:
     """The rules of a node's parts in order, and the beats a vector (or frame) between them as (inner beats a frame)."""
-    if layer.kind == "matrix":
+    if layer.kind in ("matrix", "depthwise"):
         return _matrix_timing(layer)
     if layer.kind == "threshold":
         stages = int(layer.table.shape[1]).bit_length() if layer.table is not None else 1
@@ -65,7 +65,7 @@ def cautious_timing(layer: Layer) -> tuple[Timing, ...]:
     timing, _ = layer_timing(layer)
     last = timing[-1]
     assert isinstance(last, StepTiming)
-    if layer.kind == "matrix":
+    if layer.kind in ("matrix", "depthwise"):
         starts = np.roll(last.produces, 1)
         latency = len(starts) - 1 + last.outputs[0].latency_cycles
         return (*timing[:-1], StepTiming(last.consumes, starts, (Queue(2, latency),)))
@@ -89,8 +89,12 @@ def cautious_converter_timing(input_lanes: int, output_lanes: int) -> tuple[Timi
 
 def _matrix_timing(layer: Layer) -> tuple[tuple[Timing, ...], tuple[int, ...]]:
     numbers = layer.numbers
-    beats, groups = int(numbers["MW"]) // layer.inputs, int(numbers["MH"]) // layer.outputs
-    tree = (layer.inputs - 1).bit_length() + (layer.inputs == 1)
+    simd = int(numbers["SIMD"])
+    beats, groups = int(numbers["MW"]) // simd, int(numbers["MH"]) // layer.outputs
+    if layer.kind == "depthwise":
+        # Each channel has a window of its own, which nothing has to keep.
+        beats, groups = prod(numbers["kernel"]), 1
+    tree = (simd - 1).bit_length() + (simd == 1)
     depth = 4 + tree
     produces = np.zeros(beats, np.int32)
     produces[-1] = 1
@@ -116,10 +120,15 @@ def _window_timing(layer: Layer) -> StepTiming:
     y, x, dy, dx, c = np.meshgrid(
         np.arange(rows), np.arange(columns), np.arange(k_h), np.arange(k_w), np.arange(fold), indexing="ij"
     )
-    wanted = (((y * s_h + dy * d_h) * width + x * s_w + dx * d_w) * fold + c).ravel()
-    first = (((y * s_h) * width + x * s_w) * fold + 0 * (dy + dx + c)).ravel()
+    wanted = ((y * s_h + dy * d_h) * width + x * s_w + dx * d_w) * fold + c
+    first = ((y * s_h) * width + x * s_w) * fold + 0 * (dy + dx + c)
     # The first beat that the window after this one needs: what lies before it may be overwritten.
     per_window = k_h * k_w * fold
+    if numbers["depthwise"]:
+        # One group of channels after the other, each with its whole window.
+        order = (0, 1, 4, 2, 3)
+        wanted, first, per_window = wanted.transpose(order), (first + c).transpose(order), k_h * k_w
+    wanted, first = wanted.ravel(), first.ravel()
     following = np.concatenate([first[per_window:], np.full(per_window, first[-1])])
     total = height * width * fold
     room = buffer_beats(numbers, layer.inputs)

@@ -1,239 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole network in FINN's own nodes, for people who have AMD's tools: used by the worker, imports FINN.
 
-What is written: hls/<node>/ (the HLS C++ of the nodes that FINN has in HLS) and project/ (the integer QONNX model, folding and
-FIFO depths, and the configuration with which FINN builds its stitched IP and driver: ``finn build build.yml model.onnx``).
+What is written: hls/<node>/ (the HLS C++ of the nodes that FINN has in HLS, also where FINN lacks others) and, if FINN has a node for
+every operation, project/: the integer QONNX model (network.onnx), FINN's hardware graph of it (model.onnx), folding, FIFO depths as
+they were verified, and the configuration with which FINN builds its stitched IP and driver: ``finn build build.yml model.onnx``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_QONNX_DOMAIN = "qonnx.custom_op.general"
-_HARDWARE_DOMAIN = "finn.custom_op.fpgadataflow"
-#: FINN's own steps from an integer model on; it is streamlined as it comes.
+from toolchain.backends.finn.whole_model import whole_model
+
+#: FINN's own steps from a hardware graph on.
 STEPS = (
-    "step_convert_to_hw", "step_create_dataflow_partition", "step_specialize_layers", "step_apply_folding_config",
-    "step_minimize_bit_width", "step_generate_estimate_reports", "step_generate_hardware", "step_create_stitched_ip",
+    "step_create_dataflow_partition", "step_specialize_layers", "step_apply_folding_config", "step_generate_estimate_reports",
+    "step_generate_hardware", "step_create_stitched_ip",
 )  # fmt: skip
 _BOARD_STEPS = ("step_prepare_synthesis", "step_synthesize_bitfile", "step_make_driver", "step_deployment_package")
-
-
-class NotExpressible(Exception):
-    """An operation that FINN has no node for; names it."""
+LOG = "whole.log"
 
 
 def write_whole(graph: Any, request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Write hls/ and project/; returns what nodes.json says of them: the nodes, or why there is no project."""
+    """Write hls/ and project/; returns what nodes.json says of them: the nodes, and why something is not there.
+
+    project: its folder, or None. why: there is none. hls: the nodes with C++. without: name of a node of the graph -> why FINN has
+    none for it. An error in FINN's transformations is not one of the build: `why` says so, and the log has it.
+    """
+    found: dict[str, Any] = {"project": None, "why": "", "hls": [], "without": {}, "board": ""}
     try:
-        model = whole_model(graph)
-    except NotExpressible as error:
-        return {"project": None, "why": str(error), "hls": []}
-    project = folder / "project"
-    project.mkdir(exist_ok=True)
-    model.save(str(project / "model.onnx"))
-    hardware = hardware_of(model, request["part"])
-    left = [f"{node.name} ({node.op_type})" for node in hardware.graph.node if not _is_hardware(node)]
-    if left:
-        shutil.rmtree(project)
-        return {"project": None, "why": f"FINN converts no {', '.join(left)} to hardware", "hls": []}
+        _write(graph, request, folder, found)
+    except Exception as error:
+        (folder / LOG).write_text(traceback.format_exc())
+        found["why"] = f"{type(error).__name__} in FINN's transformations of the whole network ({LOG} has all of it)"
+    return found
+
+
+def _write(graph: Any, request: Mapping[str, Any], folder: Path, found: dict[str, Any]) -> None:
+    model, found["without"] = whole_model(graph)
+    if not model.graph.node:
+        found["why"] = "; ".join(found["without"].values())
+        return
+    abstract = hardware_of(model)
+    left = [
+        f"{node.name} ({node.op_type}): FINN made no hardware node of it"
+        for node in abstract.graph.node
+        if not _is_hardware(node)
+    ]
+    hardware = specialised(abstract, request["part"])
     set_folding(hardware, request["stages"])
-    (project / "folding.json").write_text(json.dumps(folding_of(hardware), indent=1))
-    board = _board_of(request["part"])
-    (project / "build.yml").write_text(_configuration(request, board))
-    hls = write_hls(hardware, request, folder / "hls")
-    return {"project": "project", "why": "", "hls": hls, "board": board}
+    set_depths(hardware, request["depths"])
+    reasons = [*found["without"].values(), *left]
+    if reasons:
+        found["why"] = "; ".join(reasons)
+    else:
+        project = folder / "project"
+        project.mkdir()
+        model.save(str(project / "network.onnx"))
+        abstract.save(str(project / "model.onnx"))
+        (project / "folding.json").write_text(json.dumps(folding_of(hardware), indent=1))
+        (project / "fifos.json").write_text(json.dumps(fifos_of(hardware, request["part"]), indent=1))
+        found["board"] = _board_of(request["part"])
+        (project / "build.yml").write_text(_configuration(request, hardware, found["board"]))
+        found["project"] = "project"
+    found["hls"] = write_hls(hardware, request, folder / "hls")
 
 
-def whole_model(graph: Any) -> Any:
-    """The graph as MatMul, MultiThreshold, Im2Col, pooling and the like on integers, channels last."""
-    import numpy as np
-    from onnx import TensorProto, helper
-    from qonnx.core.datatype import DataType
-    from qonnx.core.modelwrapper import ModelWrapper
+def hardware_of(model: Any) -> Any:
+    """FINN's hardware graph of the whole network, RTL variants preferred, with sums as wide as they get.
 
-    from toolchain.backends.finn.layers import finn_shape
-    from toolchain.passes.folding_model import is_depthwise
-
-    nodes: list[Any] = []
-    arrays: dict[str, Any] = {}
-    types: dict[str, Any] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    indices: set[str] = set()
-    tensors = {node.name: f"t{number}" for number, node in enumerate(graph.nodes)}
-
-    def word(element: Any) -> Any:
-        signed = element.minimum < 0
-        width = max(
-            2,
-            1 + max((-element.minimum - 1).bit_length(), element.maximum.bit_length())
-            if signed
-            else element.maximum.bit_length(),
-        )
-        return DataType[f"{'INT' if signed else 'UINT'}{width}"]
-
-    def constant(name: str, values: Any, kind: Any = None) -> str:
-        arrays[name] = np.asarray(values)
-        if kind is not None:
-            types[name] = kind
-        return name
-
-    def add(kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> None:
-        nodes.append(
-            helper.make_node(kind, list(inputs), [output], name=f"{output}_{kind}", domain=domain, **attributes)
-        )
-
-    for node in graph.nodes:
-        operation, out = node.operation, tensors[node.name]
-        inputs = [tensors[name] for name in node.inputs]
-        before = graph.input_types(node)
-        result = graph.types[node.name]
-        shapes[out] = (1, *finn_shape(result.shape))
-        types[out] = word(result.element)
-        kind = operation.kind
-        if kind == "input":
-            continue
-        if kind == "reshape":
-            shape = constant(f"{out}_shape", np.array(shapes[out], np.int64))
-            add("Reshape", [inputs[0], shape], out)
-        elif kind == "dense" or (kind == "conv" and not is_depthwise(operation)):
-            source = inputs[0]
-            weights = operation.weights
-            if kind == "conv":
-                if operation.groups != 1:
-                    raise NotExpressible(f"{node}: FINN has no convolution in groups but depthwise")
-                window, strides, dilation = (
-                    _two(values) for values in (operation.window, operation.strides, operation.dilation)
-                )
-                weights = weights.reshape(-1, weights.shape[-1])
-                if window != [1, 1] or strides != [1, 1]:
-                    source = f"{out}_windows"
-                    shapes[source] = (*shapes[out][:-1], weights.shape[0])
-                    types[source] = types[inputs[0]]
-                    add(
-                        "Im2Col", [inputs[0]], source, _QONNX_DOMAIN, stride=strides, kernel_size=window, dilations=dilation,
-                        pad_amount=[0, 0, 0, 0], input_shape=str(shapes[inputs[0]]),
-                    )  # fmt: skip
-            limit = int(np.abs(weights.astype(object)).max())
-            matrix = constant(
-                f"{out}_weights", weights.astype(np.float32), DataType[f"INT{max(2, 1 + limit.bit_length())}"]
-            )
-            add("MatMul", [source, matrix], out)
-        elif kind == "threshold":
-            table, bias, types[out] = _canonical_thresholds(operation, before[0], result, DataType)
-            rows = constant(f"{out}_thresholds", table.astype(np.float32))
-            types[rows] = _spanning(DataType, int(table.min()) - 1, int(table.max()))
-            layout = "NHWC" if len(shapes[out]) == 4 else "NC"
-            add(
-                "MultiThreshold",
-                [inputs[0], rows],
-                out,
-                _QONNX_DOMAIN,
-                out_dtype=types[out].name,
-                out_bias=float(bias),
-                data_layout=layout,
-            )
-        elif kind == "pad" and operation.value == 0 and not any(operation.widths[-1]) and len(result.shape) == 3:
-            (top, bottom), (left, right), _ = operation.widths
-            add(
-                "FMPadding", inputs, out, _HARDWARE_DOMAIN, backend="fpgadataflow", ImgDim=list(shapes[inputs[0]][1:3]),
-                Padding=[top, left, bottom, right], NumChannels=result.channels, SIMD=1, inputDataType=types[inputs[0]].name,
-            )  # fmt: skip
-        elif kind == "max_pool" and set(operation.steps) == {1}:
-            add(
-                "MaxPoolNHWC", inputs, out, _QONNX_DOMAIN, kernel_shape=_two(operation.window), strides=_two(operation.strides),
-                pads=[0, 0, 0, 0],
-            )  # fmt: skip
-        elif kind == "add_bias":
-            shift, bias_shift = operation.shifts(before[0].element)
-            if shift:
-                raise NotExpressible(f"{node}: FINN adds no bias with a finer binary point than the sums")
-            values = operation.bias.astype(np.int64) << bias_shift
-            add(
-                "Add",
-                [
-                    inputs[0],
-                    constant(
-                        f"{out}_bias",
-                        values.astype(np.float32),
-                        _spanning(DataType, int(values.min()), int(values.max())),
-                    ),
-                ],
-                out,
-            )
-        elif (
-            kind == "add"
-            and before[0].element.fraction == before[1].element.fraction
-            and not getattr(operation, "subtract", False)
-        ):
-            add("Add", inputs, out)
-        elif (
-            kind == "concatenate"
-            and operation.axis == len(result.shape) - 1
-            and len({t.element.fraction for t in before}) == 1
-        ):
-            add("Concat", inputs, out, axis=len(shapes[out]) - 1)
-        elif kind == "argmax":
-            k = constant(f"{out}_k", np.array([1], np.int64))
-            nodes.append(helper.make_node("TopK", [inputs[0], k], [f"{out}_values", out], name=f"{out}_TopK", axis=-1))
-            shapes[f"{out}_values"] = shapes[out]
-            indices.add(out)
-        else:
-            raise NotExpressible(f"{node}: FINN has no node for operation {kind!r} as it is here")
-    source, sink = tensors[graph.inputs[0].name], tensors[graph.outputs[0].tensor]
-
-    def info(name: str) -> Any:
-        return helper.make_tensor_value_info(
-            name, TensorProto.INT64 if name in indices else TensorProto.FLOAT, shapes[name]
-        )
-
-    inner = [info(name) for name in shapes if name not in (source, sink)]
-    model = ModelWrapper(
-        helper.make_model(
-            helper.make_graph(nodes, "network", [info(source)], [info(sink)], value_info=inner),
-            opset_imports=[
-                helper.make_opsetid(domain, version)
-                for domain, version in (("", 18), (_QONNX_DOMAIN, 1), (_HARDWARE_DOMAIN, 1))
-            ],
-        )
-    )
-    for label, array in arrays.items():
-        model.set_initializer(label, array)
-    for label, kind_ in types.items():
-        model.set_tensor_datatype(label, kind_)
-    for label, sizes in shapes.items():
-        if len(sizes) == 4:
-            model.set_tensor_layout(label, ["N", "H", "W", "C"])
-    return model
-
-
-def _two(values: Sequence[int]) -> list[int]:
-    """One entry for rows and columns of one for each spatial axis."""
-    return [1] * (2 - len(values)) + [int(value) for value in values]
-
-
-def _spanning(data_type: Any, low: int, high: int) -> Any:
-    return data_type["INT" + str(max(2, 1 + max((-low - 1).bit_length() if low < 0 else 0, max(high, 0).bit_length())))]
-
-
-def _canonical_thresholds(operation: Any, before: Any, result: Any, data_type: Any) -> tuple[Any, int, Any]:
-    from toolchain.backends.finn.layers import canonical_thresholds
-
-    table, lowest, kind = canonical_thresholds(operation, before.element, result.element)
-    if len(table) == 1:
-        import numpy as np
-
-        table = np.broadcast_to(table, (result.channels, table.shape[1]))
-    return table, lowest, data_type[kind.finn_name]
-
-
-def hardware_of(model: Any, part: str) -> Any:
-    """FINN's hardware graph of the whole network, RTL variants preferred."""
+    FINN's own builder would narrow the weights too, and its matrix unit would then not be RTL on every part.
+    """
     from finn.transformation.fpgadataflow.convert_to_hw.concat import InferConcatLayer
     from finn.transformation.fpgadataflow.convert_to_hw.conv_inp_gen import InferConvInpGen
     from finn.transformation.fpgadataflow.convert_to_hw.duplicate_streams import InferDuplicateStreamsLayer
@@ -245,61 +87,134 @@ def hardware_of(model: Any, part: str) -> Any:
     from finn.transformation.fpgadataflow.convert_to_hw.quantized_matrix_vector_activation import (
         InferQuantizedMatrixVectorActivation,
     )
+    from finn.transformation.fpgadataflow.convert_to_hw.relu_as_elementwise_max import InferReLUAsElementwiseMax
     from finn.transformation.fpgadataflow.convert_to_hw.reshape import InferReshape
     from finn.transformation.fpgadataflow.convert_to_hw.thresholding import InferThresholdingLayer
-    from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+    from finn.transformation.fpgadataflow.convert_to_hw.vector_vector_activation import InferVectorVectorActivation
+    from finn.transformation.fpgadataflow.minimize_accumulator_width import MinimizeAccumulatorWidth
+    from finn.transformation.streamline.round_thresholds import RoundAndClipThresholds
     from qonnx.custom_op.registry import getCustomOp
-    from qonnx.transformation.general import GiveUniqueNodeNames, SortGraph
+    from qonnx.transformation.general import SortGraph
     from qonnx.transformation.infer_datatypes import InferDataTypes
     from qonnx.transformation.infer_shapes import InferShapes
 
+    from toolchain.backends.finn.worker import widen_accumulators
+
     for step in (
-        InferThresholdingLayer(), InferQuantizedMatrixVectorActivation(), InferLabelSelectLayer(), InferPool(), InferConvInpGen(),
-        InferConcatLayer(), InferElementwiseBinaryOperation(), InferReshape(), InferDuplicateStreamsLayer(), InferShapes(),
-        InferDataTypes(), SortGraph(),
+        InferThresholdingLayer(), InferQuantizedMatrixVectorActivation(), InferVectorVectorActivation(), InferLabelSelectLayer(),
+        InferPool(), InferConvInpGen(), InferConcatLayer(), InferElementwiseBinaryOperation(), InferReLUAsElementwiseMax(),
     ):  # fmt: skip
+        model = model.transform(step)
+    # FINN doubles the first of a model's inputs only; where FINN lacks an operation, there are others.
+    for source in [entry.name for entry in model.graph.input]:
+        _put_first(model, source)
+        model = model.transform(InferDuplicateStreamsLayer())
+    for step in (InferReshape(), InferShapes(), InferDataTypes(), MinimizeAccumulatorWidth(), InferDataTypes()):
+        model = model.transform(step)
+    widen_accumulators(model)
+    for step in (InferDataTypes(), RoundAndClipThresholds(), InferDataTypes(), SortGraph()):
         model = model.transform(step)
     for node in model.graph.node:
         if _is_hardware(node):
-            getCustomOp(node).set_nodeattr("preferred_impl_style", "rtl")
-    if all(_is_hardware(node) for node in model.graph.node):
-        model = model.transform(SpecializeLayers(part))
-    return model.transform(GiveUniqueNodeNames())
+            operator = getCustomOp(node)
+            operator.set_nodeattr("preferred_impl_style", "rtl")
+            if node.op_type == "Thresholding":
+                operator.minimize_weight_bit_width(model)
+    return model
+
+
+def specialised(model: Any, part: str) -> Any:
+    """The hardware graph with each node's RTL or HLS variant for a part, named as FINN's builder names them."""
+    from copy import deepcopy
+
+    from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+    from qonnx.transformation.general import GiveUniqueNodeNames
+
+    return deepcopy(model).transform(SpecializeLayers(part)).transform(GiveUniqueNodeNames())
+
+
+def _put_first(model: Any, source: str) -> None:
+    entries = sorted(model.graph.input, key=lambda entry: entry.name != source)
+    copies = [type(entry).FromString(entry.SerializeToString()) for entry in entries]
+    del model.graph.input[:]
+    model.graph.input.extend(copies)
 
 
 def _is_hardware(node: Any) -> bool:
-    return node.domain.startswith("finn.custom_op.fpgadataflow")
+    return bool(node.domain.startswith("finn.custom_op.fpgadataflow"))
+
+
+#: Attributes that hold what SIMD or PE has to divide; of several channels each, of a shape its last axis.
+_SIZES = {
+    "SIMD": ("MW", "IFMChannels", "NumChannels", "ChannelsPerStream"),
+    "PE": ("MH", "Channels", "NumChannels", "Labels", "out_shape"),
+}
+
+
+def _stage(tensor: str) -> str:
+    """The graph's node that a tensor belongs to: names are those of its results, and of what stands before them."""
+    return tensor.split("_")[0]
 
 
 def set_folding(model: Any, stages: Mapping[str, Mapping[str, int]]) -> None:
-    """SIMD and PE of the stage whose result a node gives, as far as its sizes allow them."""
+    """SIMD and PE of the stage whose result a node gives, as far as its sizes allow them.
+
+    stages: t<number of the graph's node> -> its folding.
+    """
     from qonnx.custom_op.registry import getCustomOp
 
     for node in model.graph.node:
-        # Names of tensors are those of the graph's nodes, and of what stands before them.
-        stage = stages.get(node.output[0].split("_")[0])
-        following = model.find_consumer(node.output[0])
-        if stage is None and following is not None:
-            stage = stages.get(following.output[0].split("_")[0])
+        if not _is_hardware(node):
+            continue
+        duplicates = node.op_type.startswith("DuplicateStreams")
+        stage = stages.get(_stage(node.input[0] if duplicates else node.output[0]))
         if stage is None:
             continue
         operator = getCustomOp(node)
-        for attribute, value in (("SIMD", stage["simd"]), ("PE", stage["pe"])):
-            if attribute in operator.get_nodeattr_types():
-                wide = stage["simd"] if node.op_type.startswith("LabelSelect") else value
-                size = next(
-                    (
-                        operator.get_nodeattr(name)
-                        for name in _SIZES[attribute]
-                        if name in operator.get_nodeattr_types()
-                    ),
-                    1,
-                )
-                operator.set_nodeattr(attribute, wide if size % wide == 0 else 1)
+        known = operator.get_nodeattr_types()
+        labels = node.op_type.startswith("LabelSelect")
+        for attribute, wide in (("SIMD", stage["simd"]), ("PE", stage["simd"] if labels else stage["pe"])):
+            if attribute not in known:
+                continue
+            name = next((name for name in _SIZES[attribute] if name in known), None)
+            sizes: Any = operator.get_nodeattr(name) if name else 1
+            if name == "out_shape":
+                sizes = sizes[-1]
+            divided = [sizes] if isinstance(sizes, int) else list(sizes)
+            operator.set_nodeattr(attribute, wide if all(int(size) % wide == 0 for size in divided) else 1)
 
 
-#: The attribute whose value SIMD or PE has to divide.
-_SIZES = {"SIMD": ("MW", "IFMChannels", "NumChannels"), "PE": ("MH", "Channels", "NumChannels", "Labels")}
+def set_depths(model: Any, depths: Mapping[str, Mapping[str, int]]) -> None:
+    """Depths of the FIFOs before the nodes, and behind forks.
+
+    depths: t<number of the reader's node>:<operand> -> beats 'before' the reader, and of its 'branch' behind a fork.
+    """
+    from qonnx.custom_op.registry import getCustomOp
+
+    for node in model.graph.node:
+        if not _is_hardware(node) or node.op_type.startswith("DuplicateStreams"):
+            continue
+        streams = [name for name in node.input if model.get_initializer(name) is None]
+        before = []
+        for place, name in enumerate(streams):
+            writer = model.find_producer(name)
+            inside = writer is not None and _stage(writer.output[0]) == _stage(node.output[0])
+            depth = {} if inside else depths.get(f"{_stage(node.output[0])}:{place}", {})
+            before.append(depth.get("before", 2))
+            behind_fork = name
+            while writer is not None and writer.op_type.startswith("Reshape"):
+                behind_fork = writer.input[0]
+                writer = model.find_producer(behind_fork)
+            if writer is not None and writer.op_type.startswith("DuplicateStreams") and "branch" in depth:
+                fork = getCustomOp(writer)
+                behind = list(fork.get_nodeattr("outFIFODepths"))
+                behind[list(writer.output).index(behind_fork)] = depth["branch"]
+                fork.set_nodeattr("outFIFODepths", behind)
+        getCustomOp(node).set_nodeattr("inFIFODepths", before)
+    for sink in model.graph.output:
+        last = model.find_producer(sink.name)
+        if "output" in depths and _is_hardware(last) and not last.op_type.startswith("DuplicateStreams"):
+            getCustomOp(last).set_nodeattr("outFIFODepths", [depths["output"]["before"]])
 
 
 def folding_of(model: Any) -> dict[str, Any]:
@@ -318,16 +233,37 @@ def folding_of(model: Any) -> dict[str, Any]:
     return json.loads(json.dumps(found, default=list))  # type: ignore[no-any-return]
 
 
+def fifos_of(model: Any, part: str) -> dict[str, Any]:
+    """FINN's FIFO configuration: each FIFO that FINN inserts into this hardware graph, with its depth."""
+    from copy import deepcopy
+
+    from finn.transformation.fpgadataflow.insert_dwc import InsertDWC
+    from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
+    from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+    from qonnx.custom_op.registry import getCustomOp
+    from qonnx.transformation.general import GiveUniqueNodeNames
+
+    model = deepcopy(model)
+    for step in (InsertDWC(), InsertFIFO(create_shallow_fifos=True), SpecializeLayers(part), GiveUniqueNodeNames()):
+        model = model.transform(step)
+    found: dict[str, dict[str, Any]] = {"fifo_depths": {}, "impl_style": {}, "ram_style": {}}
+    for node in model.get_nodes_by_op_type("StreamingFIFO_rtl"):
+        operator = getCustomOp(node)
+        for key, attribute in (("fifo_depths", "depth"), ("impl_style", "impl_style"), ("ram_style", "ram_style")):
+            found[key][node.name] = operator.get_nodeattr(attribute)
+    return found
+
+
 def write_hls(model: Any, request: Mapping[str, Any], folder: Path) -> list[str]:
     """The C++ of the nodes that FINN has in HLS, and the script that its HLS tool runs. Returns their names."""
-    from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
+    from finn.transformation.fpgadataflow.prepare_ip import _codegen_single_node
     from qonnx.custom_op.registry import getCustomOp
 
-    model = model.transform(PrepareIP(request["part"], request["clock_period_ns"]))
     written = []
     for node in model.graph.node:
         if not node.op_type.endswith("_hls"):
             continue
+        _codegen_single_node(node, model, request["part"], request["clock_period_ns"])
         generated = Path(getCustomOp(node).get_nodeattr("code_gen_dir_ipgen"))
         target = folder / node.name
         target.mkdir(parents=True)
@@ -349,8 +285,17 @@ def _board_of(part: str) -> str:
     return next((board for board, its_part in part_map.items() if its_part == part), "")
 
 
-def _configuration(request: Mapping[str, Any], board: str) -> str:
+def _configuration(request: Mapping[str, Any], hardware: Any, board: str) -> str:
     """FINN's build configuration as YAML."""
+    forks = any(node.op_type.startswith("DuplicateStreams") for node in hardware.graph.node)
+    depths = ["auto_fifo_depths: false", "fifo_config_file: fifos.json"]
+    if forks:
+        # Whether a network with branches stands still depends on what its nodes hold.
+        depths = [
+            "# The depths beside branches were verified with other kernels than FINN's HLS nodes: FINN finds its own.",
+            "# Without its simulation: auto_fifo_depths: false and fifo_config_file: fifos.json",
+            "auto_fifo_depths: true",
+        ]
     steps = [*STEPS, *(_BOARD_STEPS if board else ())]
     outputs = ["estimate_reports", "stitched_ip", *(["bitfile", "pynq_driver", "deployment_package"] if board else [])]
     lines = [
@@ -361,7 +306,7 @@ def _configuration(request: Mapping[str, Any], board: str) -> str:
         *(["shell_flow_type: vivado_zynq"] if board else []),
         "folding_config_file: folding.json",
         "standalone_thresholds: true",
-        "auto_fifo_depths: true",
+        *depths,
         "generate_outputs:",
         *(f"  - {output}" for output in outputs),
         "steps:",

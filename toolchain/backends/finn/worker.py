@@ -61,7 +61,7 @@ def main() -> None:
     for name in BETWEEN_NODES:
         (source,) = (work / "library").rglob(name)
         shutil.copyfile(source, folder / "rtl" / name)
-    whole: dict[str, Any] = {"project": None, "why": "not asked for", "hls": []}
+    whole: dict[str, Any] = {"project": None, "why": "not asked for", "hls": [], "without": {}, "board": ""}
     if (folder / "graph.bitwright").exists():
         from toolchain.backends.finn.whole import write_whole
         from toolchain.ir import load_graph
@@ -102,6 +102,7 @@ def integer_model(layers: Sequence[Mapping[str, Any]], tables: Mapping[str, Any]
     outputs: list[Any] = []
     arrays: dict[str, Any] = {}
     types: dict[str, Any] = {}
+    windows: dict[str, Any] = {}
     read = {layer["after"] for layer in layers}
 
     def info(name: str, shape: Sequence[int]) -> Any:
@@ -116,8 +117,10 @@ def integer_model(layers: Sequence[Mapping[str, Any]], tables: Mapping[str, Any]
             inputs.append(info(before, layer["input_shape"]))
         if name not in read:
             outputs.append(info(after, layer["output_shape"]))
-        if layer["kind"] == "matrix":
+        if layer["kind"] in ("matrix", "depthwise"):
             arrays[f"{name}_weights"] = tables[name].astype(np.float32)
+            if layer["kind"] == "depthwise":
+                windows[f"{name}_weights"] = numbers["kernel"]
             types[f"{name}_weights"] = DataType[numbers["weights"]]
             nodes.append(helper.make_node("MatMul", [before, f"{name}_weights"], [after], name=name))
         elif layer["kind"] == "threshold":
@@ -137,7 +140,7 @@ def integer_model(layers: Sequence[Mapping[str, Any]], tables: Mapping[str, Any]
                 helper.make_node(
                     "Im2Col", [before], [after], name=name, domain=_QONNX_DOMAIN, stride=numbers["stride"],
                     kernel_size=numbers["kernel"], dilations=numbers["dilation"], pad_amount=[0, 0, 0, 0],
-                    input_shape=str((1, *layer["input_shape"])),
+                    depthwise=numbers["depthwise"], input_shape=str((1, *layer["input_shape"])),
                 )
             )  # fmt: skip
         else:
@@ -154,6 +157,8 @@ def integer_model(layers: Sequence[Mapping[str, Any]], tables: Mapping[str, Any]
         model.set_initializer(label, array)
     for label, kind in types.items():
         model.set_tensor_datatype(label, kind)
+    for label, window in windows.items():
+        model.set_tensor_sparsity(label, {"dw": {"kernel_shape": window}})
     return model
 
 
@@ -168,6 +173,7 @@ def hardware_model(model: Any, layers: Sequence[Mapping[str, Any]], part: str) -
         InferQuantizedMatrixVectorActivation,
     )
     from finn.transformation.fpgadataflow.convert_to_hw.thresholding import InferThresholdingLayer
+    from finn.transformation.fpgadataflow.convert_to_hw.vector_vector_activation import InferVectorVectorActivation
     from finn.transformation.fpgadataflow.minimize_accumulator_width import MinimizeAccumulatorWidth
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
     from finn.transformation.streamline.round_thresholds import RoundAndClipThresholds
@@ -178,8 +184,8 @@ def hardware_model(model: Any, layers: Sequence[Mapping[str, Any]], part: str) -
 
     # Thresholds first: a matrix with thresholds in it has no RTL.
     for step in (
-        InferShapes(), InferDataTypes(), InferThresholdingLayer(), InferConvInpGen(), InferQuantizedMatrixVectorActivation(),
-        InferShapes(), InferDataTypes(), InferDataLayouts(), MinimizeAccumulatorWidth(), InferDataTypes(),
+        InferShapes(), InferDataTypes(), InferThresholdingLayer(), InferConvInpGen(), InferVectorVectorActivation(),
+        InferQuantizedMatrixVectorActivation(), InferShapes(), InferDataTypes(), InferDataLayouts(), MinimizeAccumulatorWidth(), InferDataTypes(),
     ):  # fmt: skip
         model = model.transform(step)
     widen_accumulators(model)
@@ -214,7 +220,7 @@ def widen_accumulators(model: Any) -> None:
     from qonnx.custom_op.registry import getCustomOp
 
     for node in model.graph.node:
-        if node.op_type != "MVAU":
+        if node.op_type not in ("MVAU", "VVAU"):
             continue
         operator = getCustomOp(node)
         source = operator.get_input_datatype(0)
@@ -276,7 +282,7 @@ def collect(model: Any, layer: Mapping[str, Any], folder: Path) -> dict[str, Any
         "output": _port(ports["m_axis"][0], operator.get_output_datatype(), operator.get_folded_output_shape()),
         "expected_cycles": int(operator.get_exp_cycles()),
     }
-    if layer["kind"] == "matrix":
+    if layer["kind"] in ("matrix", "depthwise"):
         found["weights"] = {
             "module": f"{name}_memstream_wrapper",
             "width": _whole_bytes(operator.get_instream_width(1)),

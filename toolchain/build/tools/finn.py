@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def run_worker(folder: Path, *, log: Path, timeout_s: float = 1800) -> Completed
         log=log,
         what="FINN's worker",
         timeout_s=timeout_s,
-        remedy=f"To run it alone: cd {folder} && {sys.executable} -P -m {_MODULE}",
+        remedy=f"To run it alone: cd {shlex.quote(str(folder))} && {shlex.join(command)}",
     )
 
 
