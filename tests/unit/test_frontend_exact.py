@@ -269,6 +269,21 @@ def test_average_of_windows_at_the_edge() -> None:
     assert list(run(walk, result, x)[0, :, 0]) == [v / 4 for v in expected]
 
 
+@pytest.mark.parametrize(("length", "window"), [(4, 3), (1, 3), (2, 3)])
+@pytest.mark.parametrize("offset", [Fraction(3, 14), Fraction(1, 3)], ids=["of whole steps", "of others"])
+def test_average_at_the_edge_of_values_with_an_offset(length: int, window: int, offset: Fraction) -> None:
+    """A window's mean is that of its own elements, also where all windows have as many, or an integer 0 is no real zero."""
+    walk, line = begin(1, IntegerType(True, 5, 2), (length,))
+    line = walk.scaled(line, [Fraction(2, 7)], [offset])
+    result = pooling.average_pool(
+        walk, line, window=[window], strides=[1], padding=[(1, 1)], counts_padding=False, site=SITE
+    )
+    x = np.array([[[3], [-7], [11], [15]]])[:, :length]
+    real = [Fraction(int(v), 4) * Fraction(2, 7) + offset for v in x[0, :, 0]]
+    windows = [real[max(0, start - 1) : start - 1 + window] for start in range(length)]
+    assert run(walk, result, x)[0].tolist() == [[sum(w, Fraction(0)) / len(w)] for w in windows]
+
+
 def test_transposed_convolution_adds_every_window() -> None:
     random = np.random.default_rng(5)
     walk, line = begin(2, IntegerType(True, 4), (3,))

@@ -76,12 +76,12 @@ def average_pool(
     """
     line = walk.settled(line, site)
     before = line.shape[:-1]
-    line = pad_zeros(walk, line, (*padding, (0, 0)), site)
     counts = _counts(before, window, strides, padding)
-    if not counts_padding and counts.min() != counts.max() and any(line.offset):
-        raise UnsupportedModel(
-            f"{site.label}: averages windows of different sizes of values with a bias; put a quantiser before it"
-        )
+    if counts_padding:
+        line = pad_zeros(walk, line, (*padding, (0, 0)), site)
+    else:
+        # Integers that add nothing to the sum, whatever real value an integer 0 stands for.
+        line = pad_integers(walk, line, (*padding, (0, 0)), 0, site)
     positions = _positions(line.shape[:-1], window, strides, (1,) * len(window), site)
     tensor = walk.add(SumPool(tuple(window), tuple(strides)), line.tensor, site=site)
     size = prod(window)
