@@ -16,6 +16,9 @@ from toolchain.backends.finn import Design, design, stitch, why_unsupported, wri
 from toolchain.backends.finn.layers import why_own_kernel
 from toolchain.backends.finn.lower import lower
 from toolchain.build.tools.finn import run_worker
+from toolchain.ir import Dense, GraphBuilder
+from toolchain.passes.choose_folding import Folding, StageFolding
+from toolchain.passes.folding_model import has_parallel_window
 from toolchain.passes.group_stages import group_stages
 from toolchain.plan import BuildPlan
 
@@ -32,7 +35,15 @@ def _has_finn_nodes(member: Member) -> bool:
     graph, goal = member.graph, member.target
     if refused(graph) or any(why_unsupported(node, graph, goal) for node in graph):
         return False
-    return any(why_own_kernel(stage, member.part) is None for stage in group_stages(lower(graph)))
+    stages = group_stages(lower(graph))
+    given = member.folding.stages if member.folding else {}
+    return any(
+        why_own_kernel(stage, member.part) is None
+        and not (stage.name in given and has_parallel_window(stage, given[stage.name]))
+        # A border at the output is not FINN's.
+        and not (stage.operation.kind == "pad" and stage is stages[-1])
+        for stage in stages
+    )
 
 
 class FinnBundle(Bundle):
@@ -73,6 +84,31 @@ def _write_common_request(designs: Sequence[Design], folder: Path, without: tupl
             tables |= {name: stored[name] for name in stored.files}
     (folder / "request.json").write_text(json.dumps({**request, "layers": layers}))
     np.savez(folder / "tables.npz", **tables)  # type: ignore[arg-type]
+
+
+def behind_finn(member: Member) -> Member:
+    """The member behind a matrix of FINN's that gives every vector of its input as it is."""
+    name, graph = f"{member.name}_behind_finn", member.graph
+    (source,) = graph.inputs
+    tensor = graph.types[source.name]
+    builder = GraphBuilder(name)
+    key = f"{source.name}_identity"
+    renamed = {source.name: builder.add(source.operation, name=source.name)}
+    renamed[source.name] = builder.add(Dense(np.eye(tensor.channels, dtype=np.int64)), source.name, name=key)
+    for node in graph:
+        if node.operation.kind != "input":
+            inputs = [renamed.get(read, read) for read in node.inputs]
+            builder.add(node.operation, *inputs, name=node.name, source=node.source)
+    result = graph.outputs[0].tensor
+    builder.output(renamed.get(result, result))
+    behind = builder.build()
+    given = member.folding or Folding(0, {})
+    # A bias becomes part of the matrix's stage.
+    absorbed = set(given.stages) - {stage.name for stage in group_stages(behind)}
+    results = next((given.stages[bias].pe for bias in absorbed), 1)
+    stages = {stage: folding for stage, folding in given.stages.items() if stage not in absorbed}
+    stages[key] = StageFolding(tensor.channels, results)
+    return replace(member, name=name, graph=behind, folding=Folding(given.cycles_per_frame, stages))
 
 
 def with_finn_nodes(members: Iterator[Member], part: str = PARTS["xc7"]) -> Iterator[Member]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.equivalence.finn_bundle import PARTS, FinnBundle, with_finn_nodes
+from tests.equivalence.finn_bundle import PARTS, FinnBundle, behind_finn, with_finn_nodes
 from tests.equivalence.rtl_bundle import Member
-from tests.equivalence.rtl_cases import network_members, sample_members
+from tests.equivalence.rtl_cases import SUPPORTED, network_members, sample_members
 from tests.equivalence.rtl_images import image_members
 from toolchain.build.tools import finn, verilator
 from toolchain.ir import Conv, Dense, GraphBuilder, Input, IntegerType, Threshold
@@ -22,20 +22,36 @@ from toolchain.verify.simulation_library import Pattern
 from toolchain.verify.vectors import random_vectors
 
 PATTERNS = (Pattern(idle=0.4, seed=11), Pattern(stall=0.6, seed=12), Pattern(idle=0.3, stall=0.3, seed=13))
-#: Operations that become FINN nodes, by themselves or as a chain of thresholds.
-FINN_OPERATIONS = ("dense", "conv", "threshold", "requantise", "lookup", "pad")
-
 pytestmark = pytest.mark.skipif(
     verilator.TOOL.find() is None or finn.TOOL.find() is None, reason="needs Verilator, a C++ compiler and finn-plus"
 )
 
 
-def _samples(every: int, part: str = PARTS["xc7"]) -> list[Member]:
-    found = [member for member in sample_members() if member.name.startswith(FINN_OPERATIONS)]
-    return list(with_finn_nodes(iter(found), part))[::every]
+def _samples(part: str = PARTS["xc7"]) -> list[Member]:
+    """Every sample of every operation: as it is where FINN computes something of it, else behind a matrix of FINN's.
+
+    What the backend refuses is not there.
+    """
+    found = []
+    for member in sample_members():
+        alone = list(with_finn_nodes(iter([member]), part))
+        found += alone or list(with_finn_nodes(iter([behind_finn(member)]), part))
+    return found
 
 
-SAMPLES = _samples(3)
+def _kind(member: Member) -> str:
+    """The operation that a sample is of; of an input alone, the matrix behind it."""
+    return member.graph.nodes[-1].operation.kind
+
+
+EVERY_SAMPLE = _samples()
+#: Every third of each operation's.
+SAMPLES = [
+    member
+    for kind in dict.fromkeys(map(_kind, EVERY_SAMPLE))
+    for member in [found for found in EVERY_SAMPLE if _kind(found) == kind][::3]
+]
+OTHER_SAMPLES = [member for member in EVERY_SAMPLE if member.name not in {sample.name for sample in SAMPLES}]
 #: Image network 116 joins branches along its first axis, which needs FIFOs that hold more than the pace asks for.
 NETWORKS = list(
     with_finn_nodes(chain(network_members(range(5)), image_members(range(6)), image_members(range(116, 117))))
@@ -54,6 +70,23 @@ def vectors_of(bundle: FinnBundle, name: str, count: int, seed: int) -> np.ndarr
 @pytest.mark.parametrize("name", [member.name for member in (*SAMPLES, *NETWORKS)])
 def test_equals_the_interpreter(bundle: FinnBundle, name: str, seed: int) -> None:
     bundle.check(name, vectors_of(bundle, name, 60, seed), PATTERNS)
+
+
+def test_every_operation_is_among_the_samples() -> None:
+    """All that the streaming kernels compute, and what costs nothing."""
+    supported = {operation.kind for operation in SUPPORTED} - {"input"}
+    assert {_kind(member) for member in SAMPLES} == {_kind(member) for member in EVERY_SAMPLE} == supported
+    names = [member.name for member in (*SAMPLES, *OTHER_SAMPLES)]
+    assert sorted(names) == sorted(member.name for member in EVERY_SAMPLE)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("start", range(0, len(OTHER_SAMPLES), 80))
+def test_the_other_samples(start: int, tmp_path: Path, seed: int) -> None:
+    members = OTHER_SAMPLES[start : start + 80]
+    bundle = FinnBundle(members, tmp_path)
+    for member in members:
+        bundle.check(member.name, vectors_of(bundle, member.name, 60, seed), PATTERNS)
 
 
 def test_cycles_are_those_that_finn_expects(bundle: FinnBundle) -> None:
@@ -149,7 +182,7 @@ def test_families(family: str, tmp_path_factory: pytest.TempPathFactory, seed: i
     # Two, three and four products a DSP block.
     members = [
         *(_fast_network(f"fast{bits}", part, bits) for bits in (2, 4, 8)),
-        *_samples(20, part),
+        *_samples(part)[::40],
         *(replace(member, part=part) for member in NETWORKS[:2]),
     ]
     bundle = FinnBundle(members, tmp_path_factory.mktemp(family))

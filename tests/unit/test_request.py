@@ -100,12 +100,15 @@ def test_budgets_that_cannot_be(model: Path, budget: str | dict[str, int], messa
     assert str(error.value) == message
 
 
-def test_only_the_rtl_backend_has_a_latency_and_a_budget(model: Path) -> None:
+@pytest.mark.parametrize("backend", ["hls4ml", "finn"])
+def test_only_the_rtl_backend_has_a_latency_and_a_budget(backend: str, model: Path) -> None:
     for options in ({"latency_us": 5.0}, {"budget": "LUT=100"}):
-        with pytest.raises(
-            UsageError, match="latency_us and budget are targets of backend 'rtl'; found backend 'hls4ml'"
-        ):
-            make_request(model, out="out", backend="hls4ml", **options)
+        with pytest.raises(UsageError) as error:
+            make_request(model, out="out", backend=backend, **options)
+        assert str(error.value) == (
+            f"latency_us and budget are targets of backend 'rtl'; found backend '{backend}'. Give that one a pace with "
+            "--cycles-per-frame or --frames-per-second, or use --backend rtl"
+        )
 
 
 def test_budget_of_an_amd_device(model: Path) -> None:

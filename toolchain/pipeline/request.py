@@ -118,7 +118,10 @@ def make_request(
     target = _paced(_target(board, part, clock_mhz, cycles_per_frame), frames_per_second)
     target = _within_budget(_prompt(target, latency_us), budget)
     if backend != "rtl" and (target.latency_cycles is not None or target.budget):
-        raise UsageError(f"latency_us and budget are targets of backend 'rtl'; found backend {backend!r}")
+        raise UsageError(
+            f"latency_us and budget are targets of backend 'rtl'; found backend {backend!r}. Give that one a pace with "
+            "--cycles-per-frame or --frames-per-second, or use --backend rtl"
+        )
     if folding is not None and backend == "hls4ml":
         raise UsageError(
             "folding gives PE and SIMD, which hls4ml's layers do not have; found backend 'hls4ml'. Use --strategy resource with "

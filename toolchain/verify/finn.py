@@ -14,7 +14,7 @@ from toolchain.verify.simulation_library import SimulationLibrary
 
 #: Frames that are simulated first, and at most; frames in a row that have to repeat; the longest repetition.
 _FRAMES, _MOST_FRAMES = 64, 4096
-_REPEATED, _LONGEST_PERIOD_FRAMES = 24, 8
+_REPEATED, _LONGEST_PERIOD_FRAMES = 24, 16
 
 
 def count_cycles(graph: Graph, library: SimulationLibrary, x_integers: np.ndarray) -> dict[str, Any]:

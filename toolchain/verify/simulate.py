@@ -38,6 +38,11 @@ _PAUSED_CYCLES = 10_000
 _PAUSED_FILLINGS, _PAUSED_SHARE = 2, 8
 
 
+def compared_streams(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The streams of a design that carry a node of the graph: one a stage, and of some designs streams inside a stage."""
+    return [*facts["nodes"], *facts.get("inner_streams", ())]
+
+
 def build_simulation(
     plan_folder: Path,
     facts: Mapping[str, Any],
@@ -52,12 +57,12 @@ def build_simulation(
 
     plan_folder: holds the sources and the memory files. facts: of the plan. sources: relative to plan_folder (default:
     those of its files.f); a netlist with the same ports does as well; `simulation_options` of the facts go to Verilator. capture: streams inside the top module that can be
-    recorded (default: the output of every stage); () for a design that has none of them.
+    recorded (default: the output of every stage, and what else carries a node of the graph); () for a design that has none of them.
     The folder may be renamed afterwards; `load_simulation` opens it again. Raises BuildFailed, ToolNotFound.
     """
     if sources is None:
         sources = (plan_folder / "files.f").read_text().split()
-    streams = [node["stream"] for node in facts["nodes"] if capture is None or node["stream"] in capture]
+    streams = [node["stream"] for node in compared_streams(facts) if capture is None or node["stream"] in capture]
     folder.mkdir(parents=True, exist_ok=True)
     top = facts["top"]
     probes = "".join(f"PROBE({top}__DOT__{stream})\n" for stream in streams)
@@ -176,7 +181,7 @@ def simulate(
         return values.reshape(-1, *tensor.shape)
 
     output = unpack(run.output, facts["output"], facts["output"]["node"])
-    nodes = [node for node in facts["nodes"] if node["stream"] in run.captured]
+    nodes = [node for node in compared_streams(facts) if node["stream"] in run.captured]
     return output, {node["name"]: unpack(run.captured[node["stream"]], node, node["name"]) for node in nodes}, run
 
 
@@ -306,7 +311,8 @@ class _Checker:
         self._graph, self._library = graph, library
         self._idle: list[Simulation] = []
         nodes = library.facts["nodes"]
-        self._streams = {node["name"]: node["stream"] for node in nodes if node["stream"] in library.streams}
+        known = compared_streams(library.facts)
+        self._streams = {node["name"]: node["stream"] for node in known if node["stream"] in library.streams}
         self.order = {name: position for position, name in enumerate(graph.by_name)}
         self.output = library.facts["output"]["node"]
         #: Nodes compared for every vector: the output, and the scores before an argmax.

@@ -299,7 +299,10 @@ def stitch(decided: Design, made: Path, counted: Mapping[str, Any] | None = None
 
 
 def _finn_facts(decided: Design, nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """part: FINN's. finn_nodes: each with its kind, folding and FINN's own estimate of its cycles a frame. own_kernels: why."""
+    """part: FINN's. finn_nodes: each with its kind, folding and FINN's own estimate of its cycles a frame. own_kernels: why.
+
+    inner_streams: beside the stages' results, for the comparison node by node.
+    """
     entries = [
         {
             "name": layer.name, "stage": layer.stage, "op_type": nodes[layer.name]["op_type"], "simd": layer.inputs,
@@ -313,11 +316,32 @@ def _finn_facts(decided: Design, nodes: Mapping[str, Any]) -> dict[str, Any]:
         "finn_nodes": entries,
         "finn_expected_cycles": max((entry["expected_cycles"] for entry in entries), default=0),
         "own_kernels": dict(decided.own),
+        "inner_streams": _inner_streams(decided),
         # FINN's own assertions, such as that of the queue which must not overflow.
         "simulation_options": ["--assert"],
         # FINN's sources use some names before they are declared.
         "synthesis_options": ["--allow-use-before-declare"],
     }
+
+
+def _inner_streams(decided: Design) -> list[dict[str, Any]]:
+    """What FINN's matrix units give before a bias of their stage: streams that carry a node of the graph, as `nodes` of the facts."""
+    from toolchain.backends.finn.instances import adapter_name
+
+    parts = {part.instance.module: part for part in decided.network.parts}
+    found = []
+    for layer in decided.layers:
+        stream = parts[adapter_name(layer)].output
+        stage = next(part.stage for part in decided.network.parts if part.stage and part.stage.name == layer.stage)
+        if layer.kind in ("matrix", "depthwise") and stage.result != layer.stage:
+            element = stream.element
+            found.append(
+                {
+                    "name": layer.stage, "stream": stream.identifier, "lanes": stream.lanes, "beats": stream.beats,
+                    "element_width": element.width, "signed": element.signed,
+                }
+            )  # fmt: skip
+    return found
 
 
 def _adapter(layer: Layer, node: Mapping[str, Any], part: Any, version: str) -> str:

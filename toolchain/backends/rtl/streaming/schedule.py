@@ -15,7 +15,7 @@ from toolchain.errors import UnsupportedModel
 #: Beats of all streams together after which the search for the steady state gives up.
 _MAXIMUM_BEATS = 400_000_000
 #: Longest repetition, in frames, that the search for the steady state knows.
-_MAXIMUM_PERIOD_FRAMES = 4
+_MAXIMUM_PERIOD_FRAMES = 16
 
 
 class Deadlock(AssertionError):
