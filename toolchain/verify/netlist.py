@@ -18,6 +18,8 @@ from toolchain.verify.simulate import build_simulation
 from toolchain.verify.simulation_library import SimulationLibrary
 
 _CELLS = "cells_simulation.v"
+#: A netlist of 60,000 LUTs takes minutes and 6 GiB; on a machine that does other work, much longer.
+_TIMEOUT_S = 3 * 3600
 _OWN_MODELS = ("DP16KD", "LUT4", "MULT18X18D")
 
 
@@ -42,4 +44,5 @@ def build_netlist_simulation(
         capture=(),
         jobs=jobs,
         optimisation="-O1",
+        timeout_s=_TIMEOUT_S,
     )

@@ -52,13 +52,14 @@ def build_simulation(
     capture: Collection[str] | None = None,
     jobs: int = 2,
     optimisation: str = "-O1",
+    timeout_s: float = 1800,
 ) -> SimulationLibrary:
     """Compile a design with the stream harness into `folder`, and load it.
 
     plan_folder: holds the sources and the memory files. facts: of the plan. sources: relative to plan_folder (default:
     those of its files.f); a netlist with the same ports does as well; `simulation_options` of the facts go to Verilator. capture: streams inside the top module that can be
     recorded (default: the output of every stage, and what else carries a node of the graph); () for a design that has none of them.
-    The folder may be renamed afterwards; `load_simulation` opens it again. Raises BuildFailed, ToolNotFound.
+    timeout_s: after which the compilation is stopped. The folder may be renamed afterwards; `load_simulation` opens it again. Raises BuildFailed, ToolNotFound.
     """
     if sources is None:
         sources = (plan_folder / "files.f").read_text().split()
@@ -88,6 +89,7 @@ def build_simulation(
         options=facts.get("simulation_options", ()),
         optimisation=optimisation,
         jobs=jobs,
+        timeout_s=timeout_s,
     )  # fmt: skip
     if not (folder / _LIBRARY).is_file():
         raise BuildFailed("Verilator build ended without a shared object", log=folder / "simulation_build.log")

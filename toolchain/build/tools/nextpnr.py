@@ -76,7 +76,7 @@ def place_and_route(
     cwd: Path,
     name: str = "routed",
     seed: int = 1,
-    timeout_s: float = 3600,
+    timeout_s: float = 6 * 3600,
 ) -> Routing:
     """Place and route `netlist` (JSON from Yosys) with the pins of `constraints` (LPF), both relative to `cwd`.
 

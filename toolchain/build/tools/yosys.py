@@ -66,7 +66,7 @@ def synthesise_ecp5_core(
     cwd: Path,
     name: str = "core",
     read_options: Sequence[str] = (),
-    timeout_s: float = 3600,
+    timeout_s: float = 6 * 3600,
 ) -> Synthesis:
     """Synthesise module `top` by itself, to be placed and simulated as it is.
 
