@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,35 @@ def test_what_python_can_tell_is_no_crash() -> None:
 def test_a_reading_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_TIME_LIMIT_S", 0.2)
     assert trial.crash_of(signal.pause) == "no end within 0.2 s"
+
+
+def test_a_copy_that_hangs_once_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As one that was made while another thread held a lock."""
+    monkeypatch.setattr(trial, "_TIME_LIMIT_S", 0.5)
+    tried = tmp_path / "tried"
+
+    def reading() -> None:
+        if not tried.exists():
+            tried.touch()
+            signal.pause()
+
+    assert trial.crash_of(reading) == ""
+    assert tried.exists()
+
+
+def test_garbage_of_this_process_is_not_collected_in_the_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Destructors of frameworks wait for threads that a copy does not have."""
+    monkeypatch.setattr(trial, "_TIME_LIMIT_S", 5.0)
+    parent = os.getpid()
+
+    class Waits:
+        def __del__(self) -> None:
+            if os.getpid() != parent:
+                os.abort()
+
+    gc.collect()  # so that the next collection is far, in this process
+    garbage = Waits()
+    garbage.itself = garbage  # type: ignore[attr-defined]
+    del garbage
+    assert trial.crash_of(lambda: [[] for _ in range(200_000)]) == ""
+    gc.collect()
