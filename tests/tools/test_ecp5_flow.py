@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,6 +119,31 @@ def test_a_wrong_table_in_the_netlist_is_found(core: Core, tmp_path: Path) -> No
         assert verify_bulk(core.graph, library, random_vectors(core.graph, 1000, seed=1)).mismatches > 0
     except BuildFailed as error:  # the table may be one of the handshake's
         assert "stalled" in str(error) or "protocol" in str(error)  # noqa: PT017
+
+
+def reset_nets(netlist: Path) -> Counter[str]:
+    """Flip-flops by the net of their synchronous reset, constants left out."""
+    cells = re.findall(r"^  TRELLIS_FF #\($(.*?)^  \);$", netlist.read_text(), re.MULTILINE | re.DOTALL)
+    nets = (re.search(r"\.LSR\((.*?) ?\)[,\n]", ports) for ports in cells)
+    return Counter(net[1] for net in nets if net and not net[1].startswith("1'h"))
+
+
+def test_a_device_that_is_filled_gets_no_resets_of_few_flip_flops(core: Core, tmp_path: Path) -> None:
+    used = core.synthesis.resources
+    roomy, tight = (
+        replace(BOARD.device, resources={"LUT": room, "FF": 10**6}) for room in (2 * used["LUT"], used["LUT"])
+    )
+    same = synthesise(core.plan, tmp_path / "roomy", roomy)
+    assert (same.cells, same.resources) == (core.synthesis.cells, used)
+    assert min(reset_nets(tmp_path / "roomy" / "core.v").values()) < yosys.FEWEST_RESET_FLIP_FLOPS
+    spread = synthesise(core.plan, tmp_path / "tight", tight)
+    assert spread.resources["FF"] == used["FF"]
+    netlist = spread.files["verilog"]
+    assert all(count >= yosys.FEWEST_RESET_FLIP_FLOPS for count in reset_nets(tmp_path / "tight" / netlist).values())
+    library = build_netlist_simulation(tmp_path / "tight", netlist, core.plan.facts, tmp_path / "simulation")
+    result = verify_bulk(core.graph, library, random_vectors(core.graph, 1000, seed=1))
+    assert (result.vectors, result.mismatches) == (1000, 0)
+    assert not list(tmp_path.glob("*/*_gates.il"))
 
 
 def test_the_core_is_counted_and_stays_one_module(core: Core, built: Built) -> None:

@@ -25,7 +25,7 @@ from toolchain.deploy.framing import CoreInterface, core_interface
 from toolchain.deploy.pll_ecp5 import PllSetting, find_pll
 from toolchain.errors import BoardError
 from toolchain.plan import BuildPlan, PlannedFile
-from toolchain.target import Board
+from toolchain.target import Board, Device
 
 #: Folder of the board's files inside a project; the core's files keep the paths that its plan gave them.
 BOARD_FOLDER = "board"
@@ -169,11 +169,17 @@ def _render(template: str, values: dict[str, Any]) -> str:
     return environment.from_string((BOARDS / "common" / template).read_text()).render(values)
 
 
-def synthesise(core_plan: BuildPlan, folder: Path) -> Synthesis:
-    """Write the core's files into `folder` and synthesise them there. Raises BuildFailed, ToolNotFound."""
+def synthesise(core_plan: BuildPlan, folder: Path, device: Device | None = None) -> Synthesis:
+    """Write the core's files into `folder` and synthesise them there; for `device` if it is known, as it is one thing to fit in
+    and another to be placed. Raises BuildFailed, ToolNotFound."""
     core_plan.write(folder)
-    options = core_plan.facts.get("synthesis_options", ())
-    return yosys.synthesise_ecp5_core(core_plan.sources(".sv", ".v"), core_plan.top, cwd=folder, read_options=options)
+    return yosys.synthesise_ecp5_core(
+        core_plan.sources(".sv", ".v"),
+        core_plan.top,
+        cwd=folder,
+        read_options=core_plan.facts.get("synthesis_options", ()),
+        available=device.resources if device else {},
+    )
 
 
 @dataclass(frozen=True)

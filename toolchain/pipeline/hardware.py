@@ -189,11 +189,13 @@ def run_synthesis(context: Context, rtl: StageResult) -> StageResult:
         from toolchain.deploy.project import synthesise
 
         context.say("synthesis")("Yosys: the core as cells of the device")
-        return {"synthesis": asdict(synthesise(_plan(context, rtl), folder))}
+        return {"synthesis": asdict(synthesise(_plan(context, rtl), folder, device))}
 
+    device = context.request.target.device
     key = {
         "plan": rtl.facts["plan_digest"],
         "family": _family(context),
+        "available": dict(device.resources) if device else {},
         "sources": source_digest("build/tools/yosys.py", "deploy/project.py", "resources.py"),
         **versions("pyosys"),
     }

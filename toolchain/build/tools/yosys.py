@@ -12,11 +12,12 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from toolchain.build.runner import Completed, run
 from toolchain.build.tool import Tool, python_package
 from toolchain.errors import BuildFailed
-from toolchain.resources import ecp5_synthesis_resources
+from toolchain.resources import FF, LUT, ecp5_synthesis_resources
 
 TOOL = Tool(
     name="Yosys (pyosys)",
@@ -26,6 +27,16 @@ TOOL = Tool(
 )
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", re.ASCII)
+#: Flip-flops that a synchronous reset has to serve in a design that fills its device. The eight flip-flops of an ECP5 PFU share two
+#: reset lines (FPGA-DS-02012, 2.2 'PFU Blocks'): thousands of resets of a few bits each, as Yosys makes them of registers behind
+#: AND gates, leave nextpnr's placer without an end. What it was tried with is in docs/decisions/0013-resets-in-full-devices.md.
+FEWEST_RESET_FLIP_FLOPS = 16
+#: The flip-flops of the device, by the names that Yosys' own script of synth_ecp5 gives to `dfflegalize` (yosys 0.70).
+_FLIP_FLOPS = (
+    "-cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r -cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r "
+    "-cell $_DLATCH_?_ x"
+)
+
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -66,34 +77,65 @@ def synthesise_ecp5_core(
     cwd: Path,
     name: str = "core",
     read_options: Sequence[str] = (),
+    available: Mapping[str, int] = MappingProxyType({}),
     timeout_s: float = 6 * 3600,
 ) -> Synthesis:
     """Synthesise module `top` by itself, to be placed and simulated as it is.
 
     sources: SystemVerilog files relative to `cwd`; memory files named in them are looked for there too. read_options: for
-    read_slang. Assertions are left out.
+    read_slang. available: LUT and FF of the device, where it is known: a core that takes more than half of either is mapped once
+    more, without synchronous resets that serve fewer than `FEWEST_RESET_FLIP_FLOPS`. Assertions are left out.
     Writes `name`.v (Verilog netlist) and `name`.il (the same for a later design). Raises BuildFailed.
     """
     files = {"verilog": f"{name}.v", "rtlil": f"{name}.il"}
+    gates = f"{name}_gates.il"
+    synthesis = f"synth_ecp5 -abc9 -top {_word(top)}"
+    results = [
+        "check -assert -mapped",
+        f"tee -q -o {name}_cells.json stat -json",
+        # Only the module itself: the cell library that synthesis has read stays out of the files.
+        f"select {_word(top)}",
+        f"write_verilog -noattr -selected {files['verilog']}",
+        f"write_rtlil -selected {files['rtlil']}",
+    ]
     done = run_commands(
         [
             f"read_slang --top {_word(top)} {' '.join(read_options)} {_words(sources)}",
             "chformal -remove",
-            f"synth_ecp5 -abc9 -top {_word(top)}",
-            "check -assert -mapped",
-            f"tee -q -o {name}_cells.json stat -json",
-            # Only the module itself: the cell library that synthesis has read stays out of the files.
-            f"select {_word(top)}",
-            f"write_verilog -noattr -selected {files['verilog']}",
-            f"write_rtlil -selected {files['rtlil']}",
+            f"{synthesis} -run begin:map_ffs",
+            f"write_rtlil {gates}",
+            f"{synthesis} -run map_ffs:",
+            *results,
         ],
         cwd=cwd,
         name=f"{name}_synthesis",
         what="Synthesis of the core",
         timeout_s=timeout_s,
     )
+    seconds = done.seconds
     cells = _cells(cwd / f"{name}_cells.json", top)
-    return Synthesis(top, cells, _resources(cells, cwd / f"{name}_cells.json"), files, done.seconds)
+    found = _resources(cells, cwd / f"{name}_cells.json")
+    if any(2 * found[resource] > available[resource] for resource in (LUT, FF) if resource in available):
+        done = run_commands(
+            [
+                f"read_rtlil {gates}",
+                "read_verilog -lib -specify +/ecp5/cells_sim.v +/ecp5/cells_bb.v",
+                "opt_clean",
+                f"dfflegalize -minsrst {FEWEST_RESET_FLIP_FLOPS} {_FLIP_FLOPS}",
+                "opt_expr",
+                f"{synthesis} -run map_ffs:",
+                *results,
+            ],
+            cwd=cwd,
+            name=f"{name}_synthesis_full",
+            what="Synthesis of the core, for a well-filled device",
+            timeout_s=timeout_s,
+        )
+        seconds += done.seconds
+        cells = _cells(cwd / f"{name}_cells.json", top)
+        found = _resources(cells, cwd / f"{name}_cells.json")
+    (cwd / gates).unlink()
+    return Synthesis(top, cells, found, files, seconds)
 
 
 def synthesise_ecp5_design(
