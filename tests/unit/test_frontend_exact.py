@@ -179,15 +179,36 @@ def test_a_slope_that_no_integers_can_have_is_refused() -> None:
     )
 
 
-def test_a_multiplier_whose_error_is_left_is_counted() -> None:
-    """A tie that no 48-bit multiplier can hit: the exact scale is a third, and ties go down."""
-    element = IntegerType(True, 15, 0)
+@pytest.mark.parametrize("offset", [Fraction(0), Fraction(1, 6), Fraction(1, 2)])
+@pytest.mark.parametrize("scale", [Fraction(1, 3), Fraction(1, 6), Fraction(2, 7), Fraction(3, 2)])
+@pytest.mark.parametrize(
+    "rounding",
+    [mode for mode in Rounding if mode not in (Rounding.HALF_EVEN, Rounding.HALF_DPU)],
+    ids=lambda mode: mode.value,
+)
+def test_a_bias_makes_a_multiplier_exact_on_every_bound(scale: Fraction, offset: Fraction, rounding: Rounding) -> None:
+    """No multiplier is a third, and every third integer is on a bound; up to both ends of the interval."""
+    element = IntegerType(True, 13, 0)
     walk, line = begin(1, element)
-    line = walk.scaled(line, [Fraction(1, 3)], [Fraction(1, 6)])
-    quantiser = Quantiser((Fraction(1),), -(1 << 14), (1 << 14) - 1, Rounding.HALF_DOWN)
+    line = walk.scaled(line, [scale], [offset])
+    quantiser = Quantiser((Fraction(1),), -(1 << 14), (1 << 14) - 1, rounding)
     x = every_integer(element, 1)
     found = run(walk, requantise(walk, line, quantiser, SITE), x)[:, 0]
-    expected = [quantised(Fraction(int(v), 3) + Fraction(1, 6), quantiser, 0) for v in x[:, 0]]
+    expected = [quantised(int(v) * scale + offset, quantiser, 0) for v in x[:, 0]]
+    assert found.tolist() == expected
+    assert walk.notes == []
+
+
+@pytest.mark.parametrize("rounding", [Rounding.HALF_EVEN, Rounding.HALF_DPU])
+def test_a_multiplier_whose_error_is_left_is_counted(rounding: Rounding) -> None:
+    """Ties that no multiplier and bias can hit: some go up, others down."""
+    element = IntegerType(True, 15, 0)
+    walk, line = begin(1, element)
+    line = walk.scaled(line, [Fraction(1, 6)], [Fraction(0)])
+    quantiser = Quantiser((Fraction(1),), -(1 << 14), (1 << 14) - 1, rounding)
+    x = every_integer(element, 1)
+    found = run(walk, requantise(walk, line, quantiser, SITE), x)[:, 0]
+    expected = [quantised(Fraction(int(v), 6), quantiser, 0) for v in x[:, 0]]
     differing = [abs(a - b) for a, b in zip(found, expected, strict=True) if a != b]
     assert len(differing) > 1000
     assert set(differing) == {1}

@@ -57,7 +57,7 @@ def multiplier_and_shift(walk: Walk, line: Line, quantiser: Quantiser, site: Sit
     differing = largest = 0
     for width in _WIDTHS:
         known: dict[_Segments, tuple[int, int]] = {}
-        fixed = _FixedPoint.of(exact, width)
+        fixed = _FixedPoint.of(exact, width).fitted(starts, bounds, element)
         differing = largest = 0
         for segments, wanted, near in zip(exact, starts, fixed.segments(), strict=True):
             if segments not in known:
@@ -120,7 +120,8 @@ def _floats(values: list[Fraction]) -> np.ndarray:
 
 
 def _reached(quantiser: Quantiser, exact: list[_Segments], element: IntegerType, site: Site) -> Quantiser:
-    """The quantiser without the steps that no integer of the interval comes to.
+    """The quantiser without the steps that no integer of the interval comes to, but for the next one at either end, which a
+    multiplier must not come to either.
 
     Raises UnsupportedModel for too many steps.
     """
@@ -134,7 +135,7 @@ def _reached(quantiser: Quantiser, exact: list[_Segments], element: IntegerType,
             f"{site.label}: rounds to {high - low + 1} steps whose scale is no power of two times that of its input; supported are "
             f"{_MAXIMUM_STEPS + 1}. Use fewer bits, or power-of-two scales"
         )
-    return replace(quantiser, lowest=low, highest=high)
+    return replace(quantiser, lowest=max(low - 1, quantiser.lowest), highest=min(high + 1, quantiser.highest))
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,39 @@ class _FixedPoint:
         spare = min(spare, slope_shift)
         return cls(multipliers, biases, shift, [slope >> spare for slope in slopes], slope_shift - spare)
 
+    def fitted(self, starts: list[np.ndarray], bounds: _Bounds, element: IntegerType) -> _FixedPoint:
+        """With multipliers and biases, next to the exact scale and offset, that let every step begin at `starts`, if there are any.
+
+        starts: a row of least integers for each channel. A multiplier is never a third, but a little can be added that keeps ``a``
+        of them at or above a bound where ``a`` thirds are, and below it for one integer less. Where bounds belong to the upper
+        step above zero and to the lower one below it, or the other way round, a multiplier a little larger or smaller does that.
+        Channels for which nothing fits stay as they are, and so do those before a rectifier's slope.
+        """
+        if set(self.slopes) != {1 << self.slope_shift}:
+            return self
+        known: dict[tuple[int, int, bytes], tuple[int, int]] = {}
+        pairs = []
+        for multiplier, bias, wanted in zip(self.multipliers, self.biases, starts, strict=True):
+            key = (multiplier, bias, wanted.astype(np.int64).tobytes())
+            if key not in known:
+                tries = (self._with_bias(near, bias, wanted, bounds, element) for near in _nearest(multiplier))
+                known[key] = next((pair for pair in tries if pair), (multiplier, bias))
+            pairs.append(known[key])
+        return replace(self, multipliers=[pair[0] for pair in pairs], biases=[pair[1] for pair in pairs])
+
+    def _with_bias(
+        self, multiplier: int, bias: int, wanted: np.ndarray, bounds: _Bounds, element: IntegerType
+    ) -> tuple[int, int] | None:
+        """(multiplier, the bias next to `bias` with which ``2 * (multiplier * a + bias)`` reaches ``doubled << shift`` for
+        a = wanted, and not for one less), or None."""
+        at = (bounds.doubled << self.shift) - 2 * multiplier * wanted
+        before = at + 2 * multiplier
+        # The least of those that reach a bound, and the largest of those that do not.
+        least = np.where(bounds.inclusive, -(-at // 2), at // 2 + 1)[wanted <= element.maximum]
+        most = np.where(bounds.inclusive, -(-before // 2) - 1, before // 2)[wanted > element.minimum]
+        low, high = max(least, default=bias), min(most, default=bias)
+        return (multiplier, min(max(bias, low), high)) if low <= high else None
+
     def segments(self) -> list[_Segments]:
         one, slope_one = 1 << self.shift, 1 << self.slope_shift
         slopes = spread(self.slopes, len(self.multipliers))
@@ -196,6 +230,10 @@ class _FixedPoint:
             _Segments(Fraction(multiplier, one), Fraction(bias, one), Fraction(slope, slope_one))
             for multiplier, bias, slope in zip(self.multipliers, self.biases, slopes, strict=True)
         ]
+
+
+def _nearest(multiplier: int) -> tuple[int, ...]:
+    return (multiplier, multiplier + 1, multiplier - 1) if multiplier > 1 else (multiplier,)
 
 
 def _whole(values: Sequence[Fraction], width: int) -> tuple[list[int], int]:
