@@ -162,6 +162,13 @@ def _input_options(command: Any) -> Any:
     help="Let a host replace weights, biases and thresholds at run time over AXI4-Lite; see `bitwright weights`.",
 )
 @click.option(
+    "--dsp-from-bits",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Products whose factors have N bits together, or more, go to DSP blocks, narrower ones to LUTs. Default: LUTs for weights "
+    "of up to 4 bits times inputs of up to 8.",
+)
+@click.option(
     "--bulk-vectors",
     type=click.IntRange(min=1),
     metavar="N",

@@ -63,6 +63,18 @@ class Board:
 
 
 @dataclass(frozen=True)
+class DspBlocks:
+    """How products use a device's DSP blocks.
+
+    width: bits of the wider factor of a block, for products that share one; 0: none share. from_bits: bits of both factors
+    together from which a product is made in a block, and below which in LUTs; None: as each module has it.
+    """
+
+    width: int = 0
+    from_bits: int | None = None
+
+
+@dataclass(frozen=True)
 class GivenFolding:
     """What a user decides of a layer's folding: its PE (outputs a cycle), its SIMD (inputs a cycle), or both; None: chosen."""
 
@@ -84,6 +96,8 @@ class Target:
     beat to its last output beat; None for no limit. budget: resource (LUT, FF, DSP, block RAM) -> the most that the core may
     take, as estimated before synthesis; empty for no limit but the device's. loadable_weights: whether weights, biases and
     thresholds can be replaced at run time. folding: layer -> what is decided of its folding; the rest is chosen for the above.
+    dsp_from_bits: bits of both factors together from which products are made in DSP blocks, narrower ones in LUTs; None: as each
+    module has it.
     """
 
     device: Device | None = None
@@ -94,6 +108,7 @@ class Target:
     budget: Mapping[str, int] = field(default_factory=dict)
     loadable_weights: bool = False
     folding: Mapping[str, GivenFolding] = field(default_factory=dict)
+    dsp_from_bits: int | None = None
 
 
 #: Resources of the ECP5 devices: Lattice FPGA-DS-02012 (ECP5 and ECP5-5G family data sheet), table 1.1; the 12F is the 25F die.
@@ -131,6 +146,11 @@ def ecp5_parts() -> list[str]:
 def device_budget(device: Device) -> dict[str, int]:
     """What budget 'device' leaves to the core; empty where the device's resources are not known."""
     return {name: int(count * _DEVICE_SHARE.get(name, 1.0)) for name, count in device.resources.items()}
+
+
+def dsp_blocks(target: Target) -> DspBlocks:
+    """How the target's products use DSP blocks."""
+    return DspBlocks(dsp_width(target.device), target.dsp_from_bits)
 
 
 def dsp_width(device: Device | None) -> int:

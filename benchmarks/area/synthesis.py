@@ -21,7 +21,7 @@ from benchmarks.common import ROOT, version
 from toolchain.data_folders import RTL_LIBRARY
 from toolchain.plan import BuildPlan
 from toolchain.resources import synthesis_resources
-from toolchain.target import Device, dsp_width
+from toolchain.target import Device, DspBlocks, dsp_width
 
 #: Results by the digest of what was synthesised; `make clean` removes them.
 CACHE = ROOT / "build" / "resource_model"
@@ -49,7 +49,7 @@ def synthesise_samples(found: Sequence[Sample], family: str) -> list[dict[str, i
 
 def for_family(sample: Sample, family: str) -> Sample:
     """The sample as a network for that family has it."""
-    return replace(sample, instance=sample.instance.with_dsp_width(dsp_width(Device("", family))))
+    return replace(sample, instance=sample.instance.with_dsp_blocks(DspBlocks(dsp_width(Device("", family)))))
 
 
 def synthesise_network(plan: BuildPlan, family: str) -> dict[str, int]:

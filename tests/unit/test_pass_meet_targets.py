@@ -36,7 +36,7 @@ from toolchain.passes.folding_model import Choices, cycles, options
 from toolchain.passes.group_stages import Stage, group_stages
 from toolchain.passes.meet_targets import Amounts, Targets, _Search, meet_targets
 from toolchain.passes.prompt_foldings import is_chain, prompt_foldings
-from toolchain.target import Device, Target, device_budget, dsp_width, find_device
+from toolchain.target import Device, DspBlocks, Target, device_budget, dsp_width, find_device
 
 ECP5 = find_device("LFE5U-85F-6BG381C")
 
@@ -440,13 +440,13 @@ def image() -> Graph:
 def assumed(graph: Graph, folding: Folding, family: str) -> Area:
     """The layout's parts with the memories that the schedule sizes as the search assumes them: line buffers at the least that
     works, FIFOs before stages as guessed, none behind forks."""
-    library = Library(dsp_width(ECP5))
+    library = Library(DspBlocks(dsp_width(ECP5)))
     total = Area()
     for part in lay_out(graph, folding, [], library).parts:
         instance = part.instance
         if not instance.is_fifo:
             total += instance_area(instance.resize(instance.least_depth) if instance.resize else instance, family)
-    areas = StageAreas(family, dsp_width(ECP5))
+    areas = StageAreas(family, DspBlocks(dsp_width(ECP5)))
     for stage in group_stages(graph):
         option = folding.stages[stage.name]
         total += areas._fifos(stage, option) if library.why_fifo(stage, option) else Area()

@@ -24,6 +24,7 @@ from toolchain.ir import AddBias, Conv, Dense, Graph, GraphBuilder, Input, Integ
 from toolchain.passes.choose_folding import StageFolding
 from toolchain.passes.folding_model import options
 from toolchain.passes.group_stages import Stage, group_stages
+from toolchain.target import DspBlocks
 
 
 def stage_of(shape: tuple[int, ...], element: IntegerType, *operations: Operation) -> Stage:
@@ -177,7 +178,7 @@ def test_deeper_fifos_take_no_less(family: str) -> None:
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6])
 def test_more_rows_and_columns_take_more(family: str, bits: int, random: np.random.Generator) -> None:
     weights = random.integers(-(1 << (bits - 1)) + 1, 1 << (bits - 1), (48, 32))
-    areas = StageAreas(family, {"ecp5": 18, "xc7": 25}[family])
+    areas = StageAreas(family, DspBlocks({"ecp5": 18, "xc7": 25}[family]))
     stage = stage_of((48,), IntegerType(False, 4), Dense(weights))
     for first, second in (((4, 8), (8, 8)), ((4, 8), (8, 16)), ((8, 16), (16, 16)), ((16, 16), (48, 32))):
         less, more = (areas.stage(stage, StageFolding(*fold)) for fold in (first, second))
@@ -190,9 +191,9 @@ def test_dsp_blocks_that_rows_share() -> None:
     """5-bit weights times 4-bit elements: two rows in a block of 18 bits, three in one of 25."""
     stage = stage_of((8,), IntegerType(True, 4), Dense(np.full((8, 6), 15)))
     option = StageFolding(2, 6)
-    assert StageAreas("ecp5", 18).stage(stage, option).dsp == 2 * 3
-    assert StageAreas("xc7", 25).stage(stage, option).dsp == 2 * 2
-    assert StageAreas("ecp5", 0).stage(stage, option).dsp == 2 * 6
+    assert StageAreas("ecp5", DspBlocks(18)).stage(stage, option).dsp == 2 * 3
+    assert StageAreas("xc7", DspBlocks(25)).stage(stage, option).dsp == 2 * 2
+    assert StageAreas("ecp5", DspBlocks(0)).stage(stage, option).dsp == 2 * 6
 
 
 @pytest.mark.parametrize("size", [4, 64])
@@ -200,7 +201,7 @@ def test_converters_within_a_stage_count(size: int, random: np.random.Generator)
     """Whole windows of 9 pixels leave one instance, and the next takes 3 pixels: in layers whose words are looked at, or not."""
     weights = random.integers(-3, 4, (3, 3, size, size))
     stage = stage_of((6, 6, size), IntegerType(False, 3), Conv(weights, (1, 1), (1, 1)))
-    areas = StageAreas("ecp5", 18)
+    areas = StageAreas("ecp5", DspBlocks(18))
     widths = {option.simd for option in options(stage)}
     assert 3 * size in widths
     for simd, converted in ((9 * size, False), (3 * size, True)):

@@ -53,7 +53,8 @@ def weights_for(graph: Graph, facts: Mapping[str, Any]) -> LoadedWeights:
     _require_same_input(graph, facts)
     rooms = [Room(**room) for room in loadable["rooms"]]
     device = find_device(loadable["device"]) if loadable["device"] else None
-    made = plan(graph, Target(device, loadable_weights=True), _folding(graph, facts), rooms)
+    products = facts.get("targets", {}).get("dsp_from_bits")
+    made = plan(graph, Target(device, loadable_weights=True, dsp_from_bits=products), _folding(graph, facts), rooms)
     _require_same(made.facts["loadable"]["structure"], loadable["structure"])
     fractions = [described["output"]["fraction"] for described in (made.facts, facts)]
     if fractions[0] != fractions[1]:

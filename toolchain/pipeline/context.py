@@ -111,6 +111,7 @@ class Context:
             "graph": self.hardware_graph.digest,
             "cycles_per_frame": self.request.target.cycles_per_frame,
             **({"loadable_weights": True} if target.loadable_weights else {}),
+            **({"dsp_from_bits": target.dsp_from_bits} if target.dsp_from_bits is not None else {}),
             "latency_cycles": self.request.target.latency_cycles,
             "budget": dict(self.request.target.budget),
             "clock_mhz": self.request.target.clock_mhz if self.request.target.latency_cycles else None,

@@ -97,6 +97,7 @@ def make_request(
     folding: str | os.PathLike[str] | Mapping[str, Mapping[str, int]] | None = None,
     clock_mhz: float | None = None,
     loadable_weights: bool = False,
+    dsp_from_bits: int | None = None,
     bulk_vectors: int | None = None,
     skip_rungs: Sequence[int] = (),
     measure: bool = True,
@@ -129,11 +130,20 @@ def make_request(
         )
     if loadable_weights and backend != "rtl":
         raise UsageError(f"loadable weights are made by backend 'rtl' only, found backend {backend!r}")
+    if dsp_from_bits is not None and backend != "rtl":
+        raise UsageError(
+            f"dsp_from_bits says how the products of backend 'rtl' are built, found backend {backend!r}. The multipliers of the "
+            "others are chosen by hls4ml and its compiler, and by FINN"
+        )
+    if dsp_from_bits is not None and (type(dsp_from_bits) is not int or dsp_from_bits < 1):
+        raise UsageError(f"dsp_from_bits must be a whole number of at least 1, found {dsp_from_bits!r}")
     if hls_cosim and backend != "hls4ml":
         raise UsageError(f"a cosimulation is one of backend 'hls4ml', found backend {backend!r}")
     if hls_cosim and {2, 3, 4} & set(skip_rungs):
         raise UsageError("a cosimulation needs rungs 2, 3 and 4; leave out --skip-rung or --hls-cosim")
-    target = replace(target, loadable_weights=loadable_weights, folding=read_folding(folding))
+    target = replace(
+        target, loadable_weights=loadable_weights, folding=read_folding(folding), dsp_from_bits=dsp_from_bits
+    )
     if bulk_vectors is not None and (type(bulk_vectors) is not int or bulk_vectors < 1):
         raise UsageError(f"bulk_vectors must be a whole number of at least 1, found {bulk_vectors!r}")
     last = _last_stage(backend, until, target)

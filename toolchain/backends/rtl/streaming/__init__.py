@@ -19,7 +19,7 @@ from toolchain.passes.choose_folding import Folding, check_folding
 from toolchain.passes.encode_signs import encode_signs
 from toolchain.passes.group_stages import Stage, group_stages, why_not_streamed
 from toolchain.plan import BuildPlan, PlannedFile
-from toolchain.target import Target, dsp_width
+from toolchain.target import Target, dsp_blocks
 
 if TYPE_CHECKING:
     from toolchain.backends.rtl.streaming.reserve import Room
@@ -71,7 +71,7 @@ def plan(
         if refused:
             raise UnsupportedModel("with room for any weights of their width:\n  " + "\n  ".join(refused))
     library = {path.stem: path.read_text() for path in sorted(RTL_LIBRARY.glob("*.sv"))}
-    instances = Library(dsp_width(target.device))
+    instances = Library(dsp_blocks(target))
     if folding is None:
         network = laid_out_for(graph, target, taken_names(library), instances)
     else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from toolchain.backends.rtl.streaming.timing import Timing
 from toolchain.ir import IntegerType
+from toolchain.target import DspBlocks
 
 #: Folder of the memory files in a plan. The paths in the SystemVerilog are relative to the plan's folder.
 MEMORY_FOLDER = "memory"
@@ -41,7 +42,7 @@ class Instance:
     load_bases: of a module with a port load_bus, for each of `memories` the parameter with its place on that bus.
     resize: makes the instance with another depth of its memory, for those whose depth the schedule decides; least_depth: the
     least that works. hold: makes the instance that waits for a frame's first beat, for those that otherwise begin a frame by
-    themselves.
+    themselves. product_bits: of the modules that multiply numbers, bits of both factors together.
     """
 
     module: str
@@ -63,18 +64,27 @@ class Instance:
     resize: Callable[[int], Instance] | None = field(default=None, compare=False, repr=False)
     least_depth: int = 0
     hold: Callable[[], Instance] | None = field(default=None, compare=False, repr=False)
+    product_bits: int = 0
 
     @property
     def is_loadable(self) -> bool:
         """Whether the words of its memories can be replaced at run time."""
         return any(parameter in self.parameters for parameter in loadable(True))
 
-    def with_dsp_width(self, width: int) -> Instance:
-        """The instance for a device whose DSP blocks take factors of `width` bits; itself where that makes no difference."""
-        if all(name != "DSP_WIDTH" for name, _ in self.parameters):
-            return self
-        parameters = tuple((name, number(width) if name == "DSP_WIDTH" else value) for name, value in self.parameters)
-        return replace(self, parameters=parameters)
+    def with_dsp_blocks(self, blocks: DspBlocks) -> Instance:
+        """The instance for a device with such DSP blocks; itself where they make no difference."""
+        found = [(name, number(blocks.width) if name == "DSP_WIDTH" else value) for name, value in self.parameters]
+        style = multiplier_style(self.product_bits, blocks)
+        if style:
+            found.append(("MULTIPLIER_STYLE", number(style)))
+        return replace(self, parameters=tuple(found)) if tuple(found) != self.parameters else self
+
+
+def multiplier_style(product_bits: int, blocks: DspBlocks) -> int:
+    """Parameter MULTIPLIER_STYLE of the modules that multiply numbers of so many bits together; 0 for those that do not."""
+    if not product_bits or blocks.from_bits is None:
+        return 0
+    return 1 if product_bits < blocks.from_bits else 2
 
 
 def number(value: int) -> str:

@@ -31,7 +31,7 @@ from toolchain.passes.given_folding import given_foldings
 from toolchain.passes.group_stages import Stage, group_stages
 from toolchain.passes.meet_targets import Amounts, Targets, meet_targets
 from toolchain.passes.prompt_foldings import delay_cycles
-from toolchain.target import Target, device_budget, dsp_width
+from toolchain.target import Target, device_budget, dsp_blocks
 
 #: Layouts after which a search that is never quite within its targets gives up.
 _LAYOUTS = 4
@@ -100,6 +100,8 @@ def asked(target: Target) -> dict[str, Any]:
         found["latency_cycles"] = target.latency_cycles
     if target.budget:
         found["budget"] = dict(target.budget)
+    if target.dsp_from_bits is not None:
+        found["dsp_from_bits"] = target.dsp_from_bits
     if target.folding:
         found["folding"] = {layer: given.to_json() for layer, given in target.folding.items()}
     return {"targets": found} if found else {}
@@ -177,7 +179,7 @@ class _Model:
 
     def __init__(self, graph: Graph, family: str | None, target: Target) -> None:
         self._graph = graph
-        self._areas = StageAreas(family, dsp_width(target.device)) if family else None
+        self._areas = StageAreas(family, dsp_blocks(target)) if family else None
         self._library = _TimingOnly()
 
     def stage(self, stage: Stage, option: StageFolding) -> Amounts:

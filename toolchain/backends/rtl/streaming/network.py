@@ -18,6 +18,7 @@ from toolchain.passes.choose_folding import Folding, StageFolding, cycles
 from toolchain.passes.folding_model import input_lanes as input_lanes_of
 from toolchain.passes.folding_model import is_matrix, slides
 from toolchain.passes.group_stages import Stage, group_stages, result_stage
+from toolchain.target import DspBlocks
 
 #: Names that the generated top module uses itself, and those of its ports.
 _RESERVED = ("clk", "rst", "s_axis", "m_axis", "output_beat", "unused", "axi_lite_load")
@@ -81,19 +82,19 @@ class Network:
 class Library:
     """Where the instances of a network come from: this project's own modules; another backend brings some of its own.
 
-    dsp_width: bits of the wider factor of the device's DSP blocks, for products that share one; 0: none share.
+    blocks: how products use DSP blocks.
     """
 
     #: Whether FIFOs stand at the network's input and output too.
     fifo_at_ends = False
 
-    def __init__(self, dsp_width: int = 0) -> None:
-        self._dsp_width = dsp_width
+    def __init__(self, blocks: DspBlocks = DspBlocks()) -> None:  # noqa: B008
+        self._blocks = blocks
 
     def instances(self, stage: Stage, folding: StageFolding, key: str) -> tuple[Instance, ...]:
         """The instances of a stage, in the order of the data."""
         found = kernels()[type(stage.operation)].instances(stage, folding, key)
-        return tuple(instance.with_dsp_width(self._dsp_width) for instance in found)
+        return tuple(instance.with_dsp_blocks(self._blocks) for instance in found)
 
     def fifo(self, element: IntegerType, lanes: int, beats: int, depth: int) -> Instance:
         return fifo(element, lanes, beats, depth)

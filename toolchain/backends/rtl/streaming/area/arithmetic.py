@@ -12,6 +12,8 @@ _SHORT_SUM = {"ecp5": 4, "xc7": 2}
 #: Factors that a DSP block multiplies, and least bits of a product that is given to one.
 _DSP_WIDTHS = {"ecp5": (18, 18), "xc7": (25, 18)}
 _DSP_PRODUCT = {"ecp5": 0, "xc7": 9}
+#: Of the modules' parameter MULTIPLIER_STYLE.
+IN_LUTS = 1
 
 
 def adders(widths: Iterable[int], family: str) -> Bill:
@@ -37,12 +39,25 @@ def adder_tree(operands: int, operand_width: int, sum_width: int, family: str) -
     return bill
 
 
-def multiplier(a_width: int, b_width: int, product_width: int, family: str) -> Bill:
-    """multiplier of style 0: two registers behind a product that a DSP block may compute."""
+def multiplier(a_width: int, b_width: int, product_width: int, family: str, style: int = 0) -> Bill:
+    """multiplier: two registers behind a product that a DSP block may compute, as the module's STYLE says."""
     bill = Bill()
     exact = max(a_width + b_width, product_width)
     kept = min(a_width + b_width, product_width)
-    narrow = min(a_width, b_width) < 2 or kept < _DSP_PRODUCT[family]
+    if style == IN_LUTS and min(a_width, b_width) > 1:
+        # A tree of adders over the bits of b, with a register behind its first level.
+        bill.luts("multiply.lut_bits", a_width * b_width)
+        nodes, level = [1] * b_width, 0
+        while len(nodes) > 1:
+            level += 1
+            joined = [nodes[n : n + 2] for n in range(0, len(nodes), 2)]
+            bill.add(adders([a_width + pair[1] for pair in joined if len(pair) > 1], family))
+            nodes = [sum(pair) for pair in joined]
+            if level == 1:
+                bill.ffs("multiply.registers", sum(a_width + bits for bits in nodes))
+        bill.ffs("multiply.registers", kept)
+        return bill
+    narrow = min(a_width, b_width) < 2 or (style == 0 and kept < _DSP_PRODUCT[family])
     if narrow:
         bill.luts("multiply.lut_bits", a_width * b_width)
         bill.ffs("multiply.registers", 2 * kept)

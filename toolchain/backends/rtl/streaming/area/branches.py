@@ -18,7 +18,7 @@ def stream_combine(p: Parameters) -> Bill:
     bill.add(skid_buffer(lanes * p["B_WIDTH"]))
     if p["OPERATION"] == _PRODUCT:
         a, b = (p[f"{port}_WIDTH"] + (0 if p[f"{port}_SIGNED"] else 1) for port in "AB")
-        bill.add(multiplier(max(a, b), min(a, b), output, p.family), lanes)
+        bill.add(multiplier(max(a, b), min(a, b), output, p.family, p.get("MULTIPLIER_STYLE", 0)), lanes)
         bill.ffs("combine.under_way", 2)
         bill.add(result_queue(lanes * output, 5, p.family))
     else:

@@ -82,7 +82,7 @@ def scale(p: Parameters) -> Bill:
         )
     )
     bill.ffs("element.registers", lanes * 2 * p["INPUT_WIDTH"])
-    bill.add(multiplier(signed, p["FACTOR_WIDTH"], product, p.family), lanes)
+    bill.add(multiplier(signed, p["FACTOR_WIDTH"], product, p.family, p.get("MULTIPLIER_STYLE", 0)), lanes)
     bill.add(result_queue(lanes * output, 7, p.family))
     return bill
 

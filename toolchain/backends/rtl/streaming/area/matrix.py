@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from toolchain.backends.rtl.streaming.area.arithmetic import adder_tree, adders, multiplier
+from toolchain.backends.rtl.streaming.area.arithmetic import IN_LUTS, adder_tree, adders, multiplier
 from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters, bits_for, count_term
 from toolchain.backends.rtl.streaming.area.memories import constant_memory, random_access
 from toolchain.backends.rtl.streaming.area.queues import result_queue
@@ -22,9 +22,10 @@ def matrix_vector_unit(p: Parameters) -> Bill:
     factor = element + (0 if p["INPUT_SIGNED"] else 1)
     total = p["ACCUMULATOR_WIDTH"] - p["PRODUCT_SHIFT"]
     kind = p.get("WEIGHT_KIND", 0)
-    digits = kind != 0 or (weight <= 4 and element <= 8)
+    style = p.get("MULTIPLIER_STYLE", 0)
+    digits = kind != 0 or (weight <= 4 and (style == IN_LUTS or (style == 0 and element <= 8)))
     counts = kind == _SIGNS and element == 1 and not p["INPUT_SIGNED"] and total > 1
-    pack = 1 if digits else _packed_rows(p.get("DSP_WIDTH", 0), weight, factor, pe)
+    pack = 1 if digits or style == IN_LUTS else _packed_rows(p.get("DSP_WIDTH", 0), weight, factor, pe)
     tree_stages = (simd - 1).bit_length()
     result_cycle = 5 + tree_stages + (1 if beats > 1 and p["HAS_BIAS"] else 0)
     slots = 1 if result_cycle + 1 < beats else 2 if result_cycle + 1 < 2 * beats else (result_cycle + 3) // beats + 1
@@ -38,7 +39,9 @@ def matrix_vector_unit(p: Parameters) -> Bill:
     bill.ffs("matrix.control", control + 3 + result_cycle + (result_cycle if beats > 1 else 0))
 
     weights = p.memories.get("WEIGHT_FILE")
-    memory = constant_memory(steps, pe * simd * weight, family, weights, registered_address=digits, loadable=p.loadable)
+    memory = constant_memory(
+        steps, pe * simd * weight, family, weights, registered_address=digits or style == IN_LUTS, loadable=p.loadable
+    )
     bill.add(memory)
     packs = -(-pe // pack)
     exact = factor + weight
@@ -59,7 +62,7 @@ def matrix_vector_unit(p: Parameters) -> Bill:
         bill.ffs("matrix.row_registers", packs * simd * element)
         product = min(exact, total)
         alone = pe % pack if pack > 1 and pe % pack == 1 else pe if pack == 1 else 0
-        bill.add(multiplier(factor, weight, product, family), alone * simd)
+        bill.add(multiplier(factor, weight, product, family, style), alone * simd)
         shared = packs - alone if pack > 1 else 0
         rows = pe - alone if pack > 1 else 0
         bill.dsp += shared * simd

@@ -12,7 +12,7 @@ from functools import lru_cache
 from toolchain.backends.rtl.streaming.area import Area, bill_of, instance_area, parameters_of, price
 from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters
 from toolchain.backends.rtl.streaming.area.queues import converter, stream_fifo, stream_fork
-from toolchain.backends.rtl.streaming.instance import Instance
+from toolchain.backends.rtl.streaming.instance import Instance, multiplier_style
 from toolchain.backends.rtl.streaming.kernels import kernels
 from toolchain.backends.rtl.streaming.kernels._windows import parallel_window_instances, window_instances
 from toolchain.backends.rtl.streaming.network import Library
@@ -20,6 +20,7 @@ from toolchain.ir import IntegerType
 from toolchain.ir.products import WeightedSums
 from toolchain.passes.folding_model import StageFolding, is_matrix, matrix_shape, slides
 from toolchain.passes.group_stages import Stage
+from toolchain.target import DspBlocks
 
 #: Weights up to which the content of a layer's memory is looked at for every folding.
 _KNOWN_WEIGHTS = 1 << 13
@@ -27,15 +28,15 @@ _GUESSED_BEATS = 16
 
 
 class StageAreas:
-    """Areas on a family whose DSP blocks take factors of `dsp_width` bits; each is computed once."""
+    """Areas on a family, where products use DSP blocks so; each is computed once."""
 
-    def __init__(self, family: str, dsp_width: int) -> None:
+    def __init__(self, family: str, blocks: DspBlocks) -> None:
         self._family = family
-        self._dsp_width = dsp_width
+        self._blocks = blocks
         self._stages: dict[tuple[str, StageFolding], Area] = {}
         self._converters: dict[tuple[int, int, int], Area] = {}
         self._windows: dict[tuple[str, int], tuple[Instance, ...]] = {}
-        self._library = Library(dsp_width)
+        self._library = Library(blocks)
 
     def stage(self, stage: Stage, option: StageFolding) -> Area:
         """The stage's instances, and the FIFO before it if it wants one."""
@@ -67,7 +68,10 @@ class StageAreas:
             for instance in self._windows[key]:
                 total += instance_area(instance, self._family)
                 total += self.converter(stage.input_type.element, instance.output_lanes, option.simd)
-            values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._dsp_width}
+            values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._blocks.width}
+            if values["WEIGHT_KIND"] == 0:
+                bits = values["INPUT_WIDTH"] + values["WEIGHT_WIDTH"]
+                values["MULTIPLIER_STYLE"] = multiplier_style(bits, self._blocks)
             total += price(bill_of("matrix_vector_unit", Parameters(values, {}, self._family)), self._family)
         else:
             found: Instance | None = None

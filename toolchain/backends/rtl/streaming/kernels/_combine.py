@@ -47,4 +47,5 @@ def combine_instance(
         output_element=stage.output_type.element,
         output_beats=stage.output_type.size // folding.pe,
         input_ports=("s_axis_a", "s_axis_b"),
+        product_bits=a.width + b.width if combination == Combination.MULTIPLY else 0,
     )

@@ -133,6 +133,7 @@ def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, ide
         output_beats=stage.output_type.size // pe,
         memories=tuple(memories),
         load_bases=("WEIGHT_LOAD_BASE", "BIAS_LOAD_BASE")[: len(memories)],
+        product_bits=stage.input_type.element.width + stored_width if kind == _NUMBERS else 0,
     )
 
 

@@ -90,4 +90,5 @@ def scale_instance(
         memories=(memory,),
         load_bases=("LOAD_BASE",),
         label="products",
+        product_bits=source.width + width,
     )
