@@ -195,6 +195,9 @@ CASES = [
     case("ternary", 14, 6, 7, 3, (4, UNSIGNED), 2, bias_width=5, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
     case("ternary_and_bits", 12, 6, 6, 3, (1, UNSIGNED), 2, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
     case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),
+    case("copies_of_control", 40, 45, 2, 45, (3, SIGNED), 3, bias_width=6),
+    case("copies_of_control_no_bias", 40, 45, 2, 45, (3, UNSIGNED), 3),
+    case("one_row_a_copy", 3, 3, 1, 3, (64, UNSIGNED), 64, spare=150),
     *(random_case(number) for number in range(3)),
 ]
 

@@ -39,7 +39,7 @@ def random_case(number: int) -> Case:
     return replace(case(random.choice((random.randint(1, 33), random.randint(1, 700)))), name=f"random_{number}")
 
 
-CASES = [*(case(width) for width in (1, 8, 65)), *(random_case(number) for number in range(3))]
+CASES = [*(case(width) for width in (1, 8, 65, 257, 600)), *(random_case(number) for number in range(3))]
 
 
 def test_skid_buffer(tmp_path: Path) -> None:

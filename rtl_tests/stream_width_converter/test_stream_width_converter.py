@@ -78,6 +78,8 @@ CASES = [
         (2, 4, 6),
         (3, 5, 3),
         (7, 3, 10),
+        (10, 60, 4),
+        (9, 2, 45),
     )
 ] + [random_case(number) for number in range(3)]
 

@@ -85,6 +85,8 @@ module matrix_vector_unit #(
            MULTIPLIER_STYLE, ADDER_LEVELS);
   end
 
+  localparam int unsigned COPY_BITS = 256;  // bits that one register of control serves at most
+
   localparam int unsigned SF    = INPUT_SIZE / SIMD;
   localparam int unsigned NF    = OUTPUT_SIZE / PE;
   localparam int unsigned STEPS = SF * NF;
@@ -482,10 +484,21 @@ module matrix_vector_unit #(
   // ---- Sums over the beats of a group ------------------------------------------------------------------------------
   logic [PE*SUM_WIDTH-1:0] totals;  // belongs to the cycle RESULT_CYCLE after the last step
   if (SF > 1) begin : g_accumulate
-    logic [SUM_CYCLE:1] active;  // bit k: a step was done k cycles ago
+    logic [SUM_CYCLE-1:1] active;  // bit k: a step was done k cycles ago
     always_ff @(posedge clk) begin
-      active <= {active[SUM_CYCLE-1:1], go};
+      active <= {active[SUM_CYCLE-2:1], go};
       if (rst) active <= '0;
+    end
+    // Registers that serve many bits are far from most of them: each of these copies serves a few rows.
+    localparam int unsigned COPY_ROWS = (SUM_WIDTH < COPY_BITS) ? COPY_BITS / SUM_WIDTH : 1;
+    localparam int unsigned COPIES    = (PE + COPY_ROWS - 1) / COPY_ROWS;
+    logic [COPIES-1:0] clear;  // the cycle after a group's last sum; or a reset's
+    logic [COPIES-1:0] adds;   // a step's sum is there
+    for (genvar c = 0; c < COPIES; c++) begin : g_copy
+      (* keep = "true" *) always_ff @(posedge clk) begin
+        clear[c] <= rst || closing[SUM_CYCLE-1];
+        adds[c]  <= !rst && active[SUM_CYCLE-1];
+      end
     end
     for (genvar p = 0; p < PE; p++) begin : g_row
       logic [SUM_WIDTH-1:0] accumulator;
@@ -493,8 +506,8 @@ module matrix_vector_unit #(
       assign total = accumulator + sums[p*SUM_WIDTH +: SUM_WIDTH];
       // Back to zero behind the last step, so that no multiplexer stands before the adder.
       always_ff @(posedge clk) begin
-        if (rst || closing[SUM_CYCLE]) accumulator <= '0;
-        else if (active[SUM_CYCLE]) accumulator <= total;
+        if (clear[p/COPY_ROWS]) accumulator <= '0;
+        else if (adds[p/COPY_ROWS]) accumulator <= total;
       end
       if (HAS_BIAS) begin : g_register
         always_ff @(posedge clk) totals[p*SUM_WIDTH +: SUM_WIDTH] <= total;

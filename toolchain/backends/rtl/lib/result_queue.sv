@@ -57,12 +57,21 @@ module result_queue #(
   end
 
   if (SLOTS == 1) begin : g_register
-    always_ff @(posedge clk) begin
-      if (result_valid) m_axis_tvalid <= 1'b1;
-      else if (m_axis_tready) m_axis_tvalid <= 1'b0;
-      if (rst) m_axis_tvalid <= 1'b0;
+    logic valid_next;
+    assign valid_next = !rst && (result_valid || (m_axis_tvalid && !m_axis_tready));
+    always_ff @(posedge clk) m_axis_tvalid <= valid_next;
+    // What is there while nothing is offered is of no account. A copy of `m_axis_tvalid` serves a few bits.
+    localparam int unsigned COPY_BITS = 256;
+    for (genvar low = 0; low < DATA_WIDTH; low += COPY_BITS) begin : g_copy
+      localparam int unsigned BITS = (DATA_WIDTH - low < COPY_BITS) ? DATA_WIDTH - low : COPY_BITS;
+      logic valid;
+      if (DATA_WIDTH > COPY_BITS) begin : g_copies
+        (* keep = "true" *) always_ff @(posedge clk) valid <= valid_next;
+      end else begin : g_only
+        assign valid = m_axis_tvalid;
+      end
+      always_ff @(posedge clk) if (!valid) m_axis_tdata[low +: BITS] <= result_data[low +: BITS];
     end
-    always_ff @(posedge clk) if (result_valid) m_axis_tdata <= result_data;
   end else begin : g_fifo
     // The reservation guarantees room: the ready output carries no information.
     /* verilator lint_off UNUSEDSIGNAL */

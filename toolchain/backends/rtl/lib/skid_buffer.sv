@@ -28,29 +28,41 @@ module skid_buffer #(
   end
 
   // The spare register takes the one beat that arrives before a stall of the output is seen upstream.
-  logic [DATA_WIDTH-1:0] spare_data;
-  logic                  spare_valid;
-  logic                  advance;
+  logic spare_valid;
+  logic advance;
+  logic valid_next;
+  logic spare_next;
 
   assign s_axis_tready = !spare_valid;
   assign advance       = !m_axis_tvalid || m_axis_tready;
+  assign valid_next    = !rst && (spare_valid || s_axis_tvalid || !advance);
+  assign spare_next    = !rst && !advance && (spare_valid || s_axis_tvalid);
 
   always_ff @(posedge clk) begin
-    if (advance) begin
-      m_axis_tvalid <= spare_valid || s_axis_tvalid;
-      spare_valid   <= 1'b0;
-    end else if (s_axis_tvalid) begin
-      spare_valid <= 1'b1;
-    end
-    if (rst) begin
-      m_axis_tvalid <= 1'b0;
-      spare_valid   <= 1'b0;
-    end
+    m_axis_tvalid <= valid_next;
+    spare_valid   <= spare_next;
   end
 
-  always_ff @(posedge clk) begin
-    if (!spare_valid) spare_data <= s_axis_tdata;
-    if (advance) m_axis_tdata <= spare_valid ? spare_data : s_axis_tdata;
+  // A register that serves thousands of bits is far from most of them: copies of the two serve a few each.
+  localparam int unsigned COPY_BITS = 256;
+  for (genvar low = 0; low < DATA_WIDTH; low += COPY_BITS) begin : g_copy
+    localparam int unsigned BITS = (DATA_WIDTH - low < COPY_BITS) ? DATA_WIDTH - low : COPY_BITS;
+    logic [BITS-1:0] spare_data;
+    logic            valid;
+    logic            spare;
+    if (DATA_WIDTH > COPY_BITS) begin : g_copies
+      (* keep = "true" *) always_ff @(posedge clk) begin
+        valid <= valid_next;
+        spare <= spare_next;
+      end
+    end else begin : g_only
+      assign valid = m_axis_tvalid;
+      assign spare = spare_valid;
+    end
+    always_ff @(posedge clk) begin
+      if (!spare) spare_data <= s_axis_tdata[low +: BITS];
+      if (!valid || m_axis_tready) m_axis_tdata[low +: BITS] <= spare ? spare_data : s_axis_tdata[low +: BITS];
+    end
   end
 endmodule
 

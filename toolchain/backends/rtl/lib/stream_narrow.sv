@@ -32,41 +32,61 @@ module stream_narrow #(
   localparam int unsigned COUNT_WIDTH = $clog2(FACTOR);
   localparam int unsigned WIDE_WIDTH  = FACTOR * DATA_WIDTH;
 
-  // The next input beat waits while the one before it is shifted out.
-  logic [WIDE_WIDTH-1:0]  waiting_data;
+  // The next input beat waits while the one before it is shifted out. What the parts get next is the choice of one register, and
+  // when is a clock enable: so no part of that condition is repeated for every bit.
   logic                   waiting;
-  logic [WIDE_WIDTH-1:0]  parts;
   logic [COUNT_WIDTH-1:0] count;
-  logic                   last;
+  logic                   at_end;  // no part is left behind the one that is offered, if one is
+  logic                   advance;
   logic                   take;
   logic                   load;
+  logic                   waiting_next;
+  logic                   at_end_next;
+  logic                   valid_next;
 
   assign s_axis_tready = !waiting;
-  assign m_axis_tdata  = parts[DATA_WIDTH-1:0];
+  assign advance       = !m_axis_tvalid || m_axis_tready;
   assign take          = m_axis_tvalid && m_axis_tready;
-  assign load          = waiting && (!m_axis_tvalid || (take && last));
+  assign load          = waiting && at_end && advance;
+  assign waiting_next  = !rst && !load && (waiting || s_axis_tvalid);
+  assign at_end_next   = rst || (!load && (at_end || (take && count == COUNT_WIDTH'(FACTOR - 2))));
+  assign valid_next    = !rst && ((at_end && advance) ? waiting : m_axis_tvalid);
 
   always_ff @(posedge clk) begin
-    if (load) waiting <= 1'b0;
-    else if (s_axis_tvalid) waiting <= 1'b1;
-    if (load) m_axis_tvalid <= 1'b1;
-    else if (take && last) m_axis_tvalid <= 1'b0;
-    if (take) begin
-      count <= last ? '0 : count + 1'b1;
-      last  <= count == COUNT_WIDTH'(FACTOR - 2);
-    end
-    if (rst) begin
-      waiting       <= 1'b0;
-      m_axis_tvalid <= 1'b0;
-      count         <= '0;
-      last          <= 1'b0;
-    end
+    waiting       <= waiting_next;
+    at_end        <= at_end_next;
+    m_axis_tvalid <= valid_next;
+    if (take) count <= at_end ? '0 : count + 1'b1;
+    if (rst) count <= '0;
   end
 
-  always_ff @(posedge clk) begin
-    if (!waiting) waiting_data <= s_axis_tdata;
-    if (load) parts <= waiting_data;
-    else if (take) parts <= {parts[WIDE_WIDTH-1 -: DATA_WIDTH], parts[WIDE_WIDTH-1:DATA_WIDTH]};
+  // A register that serves thousands of bits is far from most of them: copies of the three serve a few each.
+  localparam int unsigned COPY_BITS = 256;
+  logic [WIDE_WIDTH-1:0] parts;
+  logic [WIDE_WIDTH-1:0] shifted;
+  assign m_axis_tdata = parts[DATA_WIDTH-1:0];
+  assign shifted      = {parts[WIDE_WIDTH-1 -: DATA_WIDTH], parts[WIDE_WIDTH-1:DATA_WIDTH]};
+  for (genvar low = 0; low < WIDE_WIDTH; low += COPY_BITS) begin : g_copy
+    localparam int unsigned BITS = (WIDE_WIDTH - low < COPY_BITS) ? WIDE_WIDTH - low : COPY_BITS;
+    logic [BITS-1:0] waiting_data;
+    logic            is_waiting;
+    logic            is_at_end;
+    logic            valid;
+    if (WIDE_WIDTH > COPY_BITS) begin : g_copies
+      (* keep = "true" *) always_ff @(posedge clk) begin
+        is_waiting <= waiting_next;
+        is_at_end  <= at_end_next;
+        valid      <= valid_next;
+      end
+    end else begin : g_only
+      assign is_waiting = waiting;
+      assign is_at_end  = at_end;
+      assign valid      = m_axis_tvalid;
+    end
+    always_ff @(posedge clk) begin
+      if (!is_waiting) waiting_data <= s_axis_tdata[low +: BITS];
+      if (!valid || m_axis_tready) parts[low +: BITS] <= is_at_end ? waiting_data : shifted[low +: BITS];
+    end
   end
 endmodule
 
