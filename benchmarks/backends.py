@@ -49,9 +49,10 @@ def networks() -> list[Network]:
     ]
     if _SHARED.is_dir():
         keras = str(_SHARED / "keras_qkeras_3layer" / "qkeras_3layer.json")
+        jets = ("--input-type", "fixed<16,6>")  # neither file of this network quantises its input
         found += [
-            Network("qkeras_3layer", keras, 64, True, ("--input-type", "fixed<16,6>")),
-            Network("jettag W6A6", str(_SHARED / "qonnx_jettag_w6a6" / "qkeras_jettagging.onnx"), 64, True),
+            Network("qkeras_3layer", keras, 64, True, jets),
+            Network("jettag W6A6", str(_SHARED / "qonnx_jettag_w6a6" / "qkeras_jettagging.onnx"), 64, True, jets),
             Network("TFC W2A2", str(_SHARED / "qonnx_tfc_w2a2" / "TFC_2W2A.onnx"), 256, True),
             Network("KWS W3A3", str(_SHARED / "qonnx_kws_w3a3_mlperf" / "QONNX_model.onnx"), 2048, True),
         ]
