@@ -231,7 +231,9 @@ def build_rows(
         if key in found
     ]  # fmt: skip
     own = version("bitwright")
+    rungs = [entry["rung"] for entry in report["ladder"]]
     for entry in report["ladder"]:
-        name = f"{label}rung {entry['rung']}, vectors equal"
+        which = f" ({entry['name']})" if rungs.count(entry["rung"]) > 1 else ""
+        name = f"{label}rung {entry['rung']}{which}, vectors equal"
         rows.append(Row(name, entry["vectors"], "vectors", "bitwright", own, note=entry["name"]))
     return rows
