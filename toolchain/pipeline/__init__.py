@@ -40,9 +40,9 @@ def build_hardware(
     options: board, part, backend ('rtl', 'hls4ml', 'finn'), until ('graph', 'hls', 'rtl', 'netlist', 'bitstream'), vectors (.npz), weights,
         input_type, input_samples, input_bits, output ('auto', 'class', 'logits'), cycles_per_frame,
         frames_per_second, latency_us, budget ('LUT=20000,DSP=50', a mapping such as {'LUT': 20000}, or 'device'), folding (a
-        file as a build's rtl/folding.json, or its content: {'conv1': {'pe': 4, 'simd': 9}}), clock_mhz, loadable_weights, dsp_from_bits, bulk_vectors,
-        skip_rungs, measure, io_type, strategy, hls_flows and hls_cosim of the HLS projects; as in `bitwright build --help`. bulk_vectors: of rung 3; without it as many as fit about 8 million
-        cycles, 1,000 to 100,000.
+        file as a build's rtl/folding.json, or its content: {'conv1': {'pe': 4, 'simd': 9}}), clock_mhz, loadable_weights,
+        dsp_from_bits, bulk_vectors, skip_rungs, measure, io_type, strategy, hls_flows and hls_cosim of the HLS projects; as in
+        `bitwright build --help`. bulk_vectors: of rung 3; without it as many as fit about 8 million cycles, 1,000 to 100,000.
     Raises ToolchainError (see toolchain.errors); Mismatch if anything differs from the interpreter.
     """
     loaded = model if hasattr(model, "graph") else None

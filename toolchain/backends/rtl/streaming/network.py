@@ -82,14 +82,14 @@ class Network:
 class Library:
     """Where the instances of a network come from: this project's own modules; another backend brings some of its own.
 
-    blocks: how products use DSP blocks.
+    blocks: how products use DSP blocks; without it as each module has it, and none share one.
     """
 
     #: Whether FIFOs stand at the network's input and output too.
     fifo_at_ends = False
 
-    def __init__(self, blocks: DspBlocks = DspBlocks()) -> None:  # noqa: B008
-        self._blocks = blocks
+    def __init__(self, blocks: DspBlocks | None = None) -> None:
+        self._blocks = blocks or DspBlocks()
 
     def instances(self, stage: Stage, folding: StageFolding, key: str) -> tuple[Instance, ...]:
         """The instances of a stage, in the order of the data."""

@@ -68,10 +68,8 @@ class StageAreas:
             for instance in self._windows[key]:
                 total += instance_area(instance, self._family)
                 total += self.converter(stage.input_type.element, instance.output_lanes, option.simd)
-            values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._blocks.width}
-            if values["WEIGHT_KIND"] == 0:
-                bits = values["INPUT_WIDTH"] + values["WEIGHT_WIDTH"]
-                values["MULTIPLIER_STYLE"] = multiplier_style(bits, self._blocks)
+            style = multiplier_style(_constants(stage)[-1], self._blocks)
+            values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._blocks.width, "MULTIPLIER_STYLE": style}
             total += price(bill_of("matrix_vector_unit", Parameters(values, {}, self._family)), self._family)
         else:
             found: Instance | None = None
@@ -102,7 +100,7 @@ def windows_before(stage: Stage, simd: int) -> tuple[Instance, ...]:
 def matrix_parameters(stage: Stage, option: StageFolding) -> dict[str, int]:
     """The parameters that `kernels.dense.matrix_instance` gives, without making the memories' words."""
     inputs, outputs = matrix_shape(stage)
-    width, kind, shift, bias_width = _constants(stage)
+    width, kind, shift, bias_width, _ = _constants(stage)
     return {
         "INPUT_SIZE": inputs,
         "OUTPUT_SIZE": outputs,
@@ -121,10 +119,10 @@ def matrix_parameters(stage: Stage, option: StageFolding) -> dict[str, int]:
 
 
 @lru_cache(maxsize=256)
-def _constants(stage: Stage) -> tuple[int, int, int, int]:
-    """(WEIGHT_WIDTH, WEIGHT_KIND, PRODUCT_SHIFT, BIAS_WIDTH): those of one row, which do not depend on the folding."""
-    instances = kernels()[type(stage.operation)].instances(stage, StageFolding(1, 1), "stage")
-    values = parameters_of(instances[-1], "").values
+def _constants(stage: Stage) -> tuple[int, int, int, int, int]:
+    """(WEIGHT_WIDTH, WEIGHT_KIND, PRODUCT_SHIFT, BIAS_WIDTH, product_bits): those of one row, which do not depend on the folding."""
+    row = kernels()[type(stage.operation)].instances(stage, StageFolding(1, 1), "stage")[-1]
+    values = parameters_of(row, "").values
     names = ("WEIGHT_WIDTH", "WEIGHT_KIND", "PRODUCT_SHIFT", "BIAS_WIDTH")
     width, kind, shift, bias = (values[name] for name in names)
-    return width, kind, shift, bias
+    return width, kind, shift, bias, row.product_bits
