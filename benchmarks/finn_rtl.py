@@ -3,7 +3,7 @@
 
 Both designs are simulated in Verilator: their outputs equal the integer interpreter's, and cycles are counted there. Latency:
 from the first input beat of a frame taken to its last output beat, the network being empty; interval: cycles a frame in steady
-state. Yosys maps both for xc7 (`synth_xilinx -abc9`) and ECP5 (`synth_ecp5 -abc9`); LUT is logic and LUT RAM together: on xc7
+state. Yosys maps both for xc7 (`synth_xilinx -abc9`) and ECP5 (`synth_ecp5 -abc9`, both with this project's carry chains); LUT is logic and LUT RAM together: on xc7
 LUT cells, one a RAM64X1S or shift register, two a RAM128X1S, four a RAM32M; on ECP5 LUT4, two a CCU2C, six a
 TRELLIS_DPR16X4. The clock is nextpnr's for the LFE5U-85F, speed 6, one seed; seeds differ by a tenth. A design with more
 multipliers than that device has is placed and routed with its multipliers in LUTs (`-nodsp`), for the clock alone; where even that
@@ -322,7 +322,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -
 
 #: Of the LFE5U-85F.
 _DEVICE = {"LUT": 83_640, "FF": 83_640, "DSP": 156, "block RAM": 208}
-_SYNTHESIS = {"xc7": "synth_xilinx -family xc7 -abc9", "ecp5": "synth_ecp5 -abc9"}
+_FAMILIES = ("xc7", "ecp5")
 #: LUTs a cell.
 _LUTS = {
     "xc7": {
@@ -346,18 +346,26 @@ _OTHERS = {
 
 def synthesise(design: Design, family: str, options: str = "") -> dict[str, int]:
     """LUT, FF, carry, DSP, block RAM (of 18 Kbit) after Yosys. Writes ecp5.json for place and route."""
+    from toolchain.build.tools.ecp5_mapping import READ_OPTIONS, mapping, open_carries
     from toolchain.build.tools.yosys import run_commands
 
-    json_option = " -json ecp5.json" if family == "ecp5" else ""
+    read_options = ""
+    if family == "ecp5":
+        read_options = " ".join(READ_OPTIONS)
+        mapped = [*mapping(design.top, design.folder, options=options), "write_json ecp5.json"]
+    else:
+        mapped = [f"synth_xilinx -family {family} -abc9{options} -top {design.top}"]
     run_commands(
         [
-            f"read_slang --top {design.top} --allow-use-before-declare -D VERILATOR -F sources.f",
+            f"read_slang --top {design.top} {read_options} --allow-use-before-declare -D VERILATOR -F sources.f",
             "chformal -remove",
-            f"{_SYNTHESIS[family]}{options} -top {design.top}{json_option}",
+            *mapped,
             f"tee -q -o {family}_cells.json stat -json",
         ],
         cwd=design.folder, name=f"{family}{options.strip()}", what=f"Synthesis for {family}", timeout_s=3600,
     )  # fmt: skip
+    if family == "ecp5":
+        open_carries(design.folder / "ecp5.json")
     cells = json.loads((design.folder / f"{family}_cells.json").read_text())["design"]["num_cells_by_type"]
     counts = {"LUT": 0, "FF": 0, "carry": 0, "DSP": 0, "block RAM": 0}
     for cell, number in cells.items():
@@ -396,7 +404,7 @@ def clock_mhz(design: Design, used: Mapping[str, int]) -> float | None:
 def measure(case: Case, design: Design) -> dict[str, float]:
     latency, interval = simulate(design, case)
     found: dict[str, float] = {"latency": latency, "interval": interval}
-    counts = {family: synthesise(design, family) for family in _SYNTHESIS}
+    counts = {family: synthesise(design, family) for family in _FAMILIES}
     for family, used in counts.items():
         found |= {f"{family} {kind}": count for kind, count in used.items()}
     clock = clock_mhz(design, counts["ecp5"])

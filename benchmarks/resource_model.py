@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resource models of the streaming library against synthesis, for ECP5 and xc7: what `estimated` counts are worth.
 
-Instances of every module with drawn parameters are synthesised by Yosys as the product does (`synth_ecp5 -abc9`, and
-`synth_xilinx -family xc7 -abc9`), and the cost of each term of the models in toolchain/backends/rtl/streaming/area is fitted to
+Instances of every module with drawn parameters are synthesised by Yosys as the product does for ECP5, and with
+`synth_xilinx -family xc7 -abc9`, and the cost of each term of the models in toolchain/backends/rtl/streaming/area is fitted to
 half of them, by least squares of relative errors, none below zero; DSP blocks and block RAMs are not fitted. The other half, drawn
 with another seed, is predicted: for each module the mean of the errors without sign, and the predicted counts of all its
 instances together beside the synthesised ones. Then whole networks, whose layers were not fitted either: predicted counts of the

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthesis of many small designs in one run of Yosys, and of whole networks, with results kept on disk.
 
-`synth_ecp5 -abc9` and `synth_xilinx -family xc7 -abc9`, as the product and `benchmarks/finn_rtl.py` run them. Instances are kept
-apart by hierarchy: each is mapped by itself, and counted by itself.
+For ECP5 with the commands of the product (toolchain/build/tools/ecp5_mapping.py), for xc7 with `synth_xilinx -family xc7 -abc9`, as
+`benchmarks/finn_rtl.py` does. Instances are kept apart by hierarchy: each is mapped by itself, and counted by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.area.instances import Sample
 from benchmarks.common import ROOT, version
+from toolchain.build.tools.ecp5_mapping import ADD_SUBTRACT, CARRY_CHAINS, READ_OPTIONS, mapping
 from toolchain.data_folders import RTL_LIBRARY
 from toolchain.plan import BuildPlan
 from toolchain.resources import synthesis_resources
@@ -25,7 +26,7 @@ from toolchain.target import Device, DspBlocks, dsp_width
 
 #: Results by the digest of what was synthesised; `make clean` removes them.
 CACHE = ROOT / "build" / "resource_model"
-_COMMANDS = {"xc7": "synth_xilinx -family xc7 -abc9", "ecp5": "synth_ecp5 -abc9"}
+_XC7 = "synth_xilinx -family xc7 -abc9"
 #: Instances of one run of Yosys: starting it costs as much as mapping a few.
 _BATCH = 24
 
@@ -60,7 +61,9 @@ def synthesise_network(plan: BuildPlan, family: str) -> dict[str, int]:
             folder = Path(temporary)
             plan.write(folder)
             sources = " ".join(plan.sources(".sv"))
-            counts = _yosys([f"read_slang --top {plan.top} {sources}"], plan.top, family, folder)
+            counts = _yosys(
+                [f"read_slang --top {plan.top} {_read_options(family)} {sources}"], plan.top, family, folder
+            )
         _keep(key, counts[plan.top])
     return _kept(key)
 
@@ -71,8 +74,26 @@ def network_key(plan: BuildPlan, family: str) -> str:
     return _key(family, *(part for file in files for part in (file.path, file.content.decode())))
 
 
+def _mapping(family: str, top: str, folder: Path) -> list[str]:
+    """Yosys commands, for a script that is run in `folder`, from the design that was read to the family's cells."""
+    return mapping(top, folder) if family == "ecp5" else [f"{_XC7} -top {top}"]
+
+
+def _read_options(family: str) -> str:
+    return " ".join(READ_OPTIONS) if family == "ecp5" else ""
+
+
+@cache
+def _mapping_text(family: str) -> str:
+    if family != "ecp5":
+        return _XC7
+    with tempfile.TemporaryDirectory() as temporary:
+        commands = mapping("top", Path(temporary))
+    return "\n".join([*commands, CARRY_CHAINS.read_text(), ADD_SUBTRACT.read_text()])
+
+
 def _key(family: str, *parts: str) -> str:
-    text = "\0".join([_COMMANDS[family], version("pyosys"), *parts])
+    text = "\0".join([_mapping_text(family), version("pyosys"), *parts])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -145,7 +166,8 @@ def _run_samples(found: Sequence[Sample], family: str) -> list[dict[str, int]]:
         (folder / "all.v").write_text(
             f"module all (input clk, input rst, {', '.join(wires)});\n" + "\n".join(tops) + "\nendmodule\n"
         )
-        reading = [f"read_slang --top {name} {name}.sv {library}" for name in names]
+        options = _read_options(family)
+        reading = [f"read_slang --top {name} {options} {name}.sv {library}" for name in names]
         reading += [f"setattr -mod -set keep_hierarchy 1 {name}" for name in names]
         counts = _yosys([*reading, "read_verilog all.v"], "all", family, folder)
     return [counts[name] for name in names]
@@ -156,7 +178,7 @@ def _yosys(reading: Sequence[str], top: str, family: str, folder: Path) -> dict[
     from toolchain.build.tools.yosys import run_commands
 
     run_commands(
-        [*reading, "chformal -remove", f"{_COMMANDS[family]} -top {top}", "tee -q -o cells.json stat -json"],
+        [*reading, "chformal -remove", *_mapping(family, top, folder), "tee -q -o cells.json stat -json"],
         cwd=folder, name="synthesis", what=f"Synthesis for {family}", timeout_s=7200,
     )  # fmt: skip
     modules = json.loads((folder / "cells.json").read_text())["modules"]

@@ -80,7 +80,7 @@ module uart_frame_link #(
   localparam int unsigned OUTPUT_ADDRESS = OUTPUT_BEATS > 1 ? $clog2(OUTPUT_BEATS) : 1;
   localparam int unsigned MAX_TIMEOUT    =
     IDLE_TIMEOUT_CYCLES > RUN_TIMEOUT_CYCLES ? IDLE_TIMEOUT_CYCLES : RUN_TIMEOUT_CYCLES;
-  localparam int unsigned TIMER_WIDTH    = $clog2(MAX_TIMEOUT);
+  localparam int unsigned TIMER_WIDTH    = 1 + $clog2(MAX_TIMEOUT);
 
   typedef logic [BEAT_WIDTH-1:0]  beat_t;
   typedef logic [BYTE_WIDTH-1:0]  byte_t;
@@ -102,7 +102,7 @@ module uart_frame_link #(
   state_t      state;
   beat_t       beat;       // beat of the frame that is received or sent
   byte_t       position;   // byte of the beat, head or CRC
-  timer_t      timer;      // cycles left before the wait is given up
+  timer_t      timer;      // cycles left before the wait is given up, two's complement: below zero the wait is over
   logic [2:0]  status;
   logic [15:0] crc;
   logic [15:0] crc_next;
@@ -216,7 +216,7 @@ module uart_frame_link #(
   logic expired;
   logic silence_expired;
 
-  assign expired         = timer == '0;
+  assign expired         = timer[TIMER_WIDTH-1];
   assign silence_expired = expired && !rx_valid && !rx_framing_error;
 
   always_ff @(posedge clk) begin
@@ -228,13 +228,13 @@ module uart_frame_link #(
         position <= '0;
         crc      <= 16'hFFFF;
         status   <= STATUS_DONE;
-        timer    <= timer_t'(IDLE_TIMEOUT_CYCLES - 1);
+        timer    <= timer_t'(IDLE_TIMEOUT_CYCLES - 2);
         if (rx_valid && rx_data == REQUEST_START) state <= PAYLOAD;
       end
 
       PAYLOAD, CHECK: begin
         if (rx_valid) begin
-          timer    <= timer_t'(IDLE_TIMEOUT_CYCLES - 1);
+          timer    <= timer_t'(IDLE_TIMEOUT_CYCLES - 2);
           crc      <= crc_next;
           position <= position + 1'b1;
           if (input_beat_done) begin
@@ -245,7 +245,7 @@ module uart_frame_link #(
           if (state == CHECK && position == byte_t'(1)) state <= VERDICT;
         end
         if (rx_framing_error) begin
-          timer  <= timer_t'(IDLE_TIMEOUT_CYCLES - 1);
+          timer  <= timer_t'(IDLE_TIMEOUT_CYCLES - 2);
           status <= STATUS_FRAMING;
           state  <= SILENCE;
         end else if (silence_expired) begin
@@ -259,7 +259,7 @@ module uart_frame_link #(
       SILENCE: begin
         position <= '0;
         crc      <= 16'hFFFF;
-        if (rx_valid || rx_framing_error) timer <= timer_t'(IDLE_TIMEOUT_CYCLES - 1);
+        if (rx_valid || rx_framing_error) timer <= timer_t'(IDLE_TIMEOUT_CYCLES - 2);
         else if (expired) state <= HEAD;
       end
 
@@ -268,7 +268,7 @@ module uart_frame_link #(
         beat     <= '0;
         position <= '0;
         crc      <= 16'hFFFF;
-        timer    <= timer_t'(RUN_TIMEOUT_CYCLES - 1);
+        timer    <= timer_t'(RUN_TIMEOUT_CYCLES - 2);
         state    <= RUN;
         if (crc != '0) begin
           status <= STATUS_CRC;

@@ -196,7 +196,14 @@ def run_synthesis(context: Context, rtl: StageResult) -> StageResult:
         "plan": rtl.facts["plan_digest"],
         "family": _family(context),
         "available": dict(device.resources) if device else {},
-        "sources": source_digest("build/tools/yosys.py", "deploy/project.py", "resources.py"),
+        "sources": source_digest(
+            "build/tools/yosys.py",
+            "build/tools/ecp5_mapping.py",
+            "build/tools/ecp5_carry_chains.v",
+            "build/tools/ecp5_add_subtract.v",
+            "deploy/project.py",
+            "resources.py",
+        ),
         **versions("pyosys"),
     }
     return context.stage("synthesis", key, work)

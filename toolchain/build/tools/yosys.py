@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from toolchain.build.runner import Completed, run
 from toolchain.build.tool import Tool, python_package
+from toolchain.build.tools.ecp5_mapping import READ_OPTIONS, mapping, open_carries
 from toolchain.errors import BuildFailed
 from toolchain.resources import FF, LUT, ecp5_synthesis_resources
 
@@ -89,7 +90,7 @@ def synthesise_ecp5_core(
     """
     files = {"verilog": f"{name}.v", "rtlil": f"{name}.il"}
     gates = f"{name}_gates.il"
-    synthesis = f"synth_ecp5 -abc9 -top {_word(top)}"
+    second_half = f"synth_ecp5 -abc9 -top {_word(top)} -run map_ffs:"
     results = [
         "check -assert -mapped",
         f"tee -q -o {name}_cells.json stat -json",
@@ -100,11 +101,11 @@ def synthesise_ecp5_core(
     ]
     done = run_commands(
         [
-            f"read_slang --top {_word(top)} {' '.join(read_options)} {_words(sources)}",
+            f"read_slang --top {_word(top)} {' '.join([*READ_OPTIONS, *read_options])} {_words(sources)}",
             "chformal -remove",
-            f"{synthesis} -run begin:map_ffs",
+            *mapping(_word(top), cwd, end="map_ffs"),
             f"write_rtlil {gates}",
-            f"{synthesis} -run map_ffs:",
+            second_half,
             *results,
         ],
         cwd=cwd,
@@ -123,7 +124,7 @@ def synthesise_ecp5_core(
                 "opt_clean",
                 f"dfflegalize -minsrst {FEWEST_RESET_FLIP_FLOPS} {_FLIP_FLOPS}",
                 "opt_expr",
-                f"{synthesis} -run map_ffs:",
+                second_half,
                 *results,
             ],
             cwd=cwd,
@@ -163,7 +164,7 @@ def synthesise_ecp5_design(
             f"read_rtlil {_path(core_rtlil)}",
             f"blackbox {_word(core)}",
             f"read_slang --top {_word(top)} {boxes} {_words([*sources, *vendor_models.values()])}",
-            f"synth_ecp5 -abc9 -top {_word(top)}",
+            *mapping(_word(top), cwd),
             f"tee -q -o {name}_cells.json stat -json",
             f"delete ={_word(core)}",
             f"read_rtlil -overwrite {_path(core_rtlil)}",
@@ -176,6 +177,7 @@ def synthesise_ecp5_design(
         what="Synthesis of the board's design",
         timeout_s=timeout_s,
     )
+    open_carries(cwd / files["json"])
     cells = _cells(cwd / f"{name}_cells.json", top)
     cells.pop(core, None)
     return Synthesis(top, cells, _resources(cells, cwd / f"{name}_cells.json"), files, done.seconds)
