@@ -117,13 +117,24 @@ def _matrix(
 ) -> Iterator[Sample]:
     inputs, outputs = int(random.choice([4, 8, 12, 16, 24, 36, 64, 72])), int(random.choice([4, 8, 10, 16, 24, 32]))
     bits = int(random.integers(weight_bits[0], weight_bits[1] + 1))
-    dense = Dense(_weights(random, (inputs, outputs), bits))
+    weights = _weights(random, (inputs, outputs), bits)
+    if random.integers(2):  # the one number that has no negative of its own
+        weights[0, 0] = -(1 << (bits - 1))
+    dense = Dense(weights)
     bias = [AddBias(random.integers(-200, 200, outputs))] if random.integers(2) else []
     yield from _of_graph(_graph((inputs,), _integer(random, *input_bits), dense, *bias), random, name, most=8)
 
 
 def _narrow_matrix(random: np.random.Generator, name: str) -> Iterator[Sample]:
     return _matrix(random, name, (2, 4), (1, 8))
+
+
+def _three_bit_matrix(random: np.random.Generator, name: str) -> Iterator[Sample]:
+    """Many products of weights from -3 to 3 in a cycle, and several steps, so that no weight is a constant."""
+    inputs, outputs = int(random.choice([64, 72, 144, 256])), int(random.choice([16, 32, 64]))
+    weights = random.integers(-3, 4, (inputs, outputs))
+    element = _integer(random, 1, 4) if random.integers(2) else _integer(random, 5, 8)
+    yield from _of_graph(_graph((inputs,), element, Dense(weights)), random, name)
 
 
 def _wide_matrix(random: np.random.Generator, name: str) -> Iterator[Sample]:
@@ -345,5 +356,5 @@ _DRAWS: tuple[Callable[[np.random.Generator, str], Iterator[Sample]], ...] = (
     _narrow_matrix, _narrow_matrix, _wide_matrix, _deep_matrix, _requantise, _relu, _add_bias, _scale, _threshold, _threshold,
     _lookup, _combine, _concatenate, _window, _window, _pool, _pad, _upsample, _insert_zeros, _slice, _argmax, _top_k, _fifo,
     _fork, _converter, _depthwise, _sign_matrix, _wide_matrix, _parallel_window,
-    _small_fifo, _loadable, _loadable, _loadable,
+    _small_fifo, _loadable, _loadable, _loadable, _three_bit_matrix, _three_bit_matrix,
 )  # fmt: skip

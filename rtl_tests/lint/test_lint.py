@@ -51,6 +51,8 @@ INNER: dict[str, list[dict[str, int | str]]] = {
         {"ADDRESS_WIDTH": 3, "FIRST": 1, "LAST": 1},
         {"ADDRESS_WIDTH": 32, "FIRST": 1 << 20, "LAST": (1 << 29) - 1},
     ],
+    "add_subtract": [{"WIDTH": width} for width in (1, 2, 9)],
+    "add_subtract_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (2, 1), (4, 1), (11, 2))],
     "adder_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (4, 1), (11, 2))],
     "align": [
         {"WIDTH": w, "SIGNED": s, "SHIFT": shift, "OUTPUT_WIDTH": o}
@@ -97,6 +99,7 @@ FAULTY: list[tuple[str, dict[str, int | str], str]] = [
     ("matrix_vector_unit", {"INPUT_SIZE": 16, "SIMD": 5, "WEIGHT_FILE": "words.hex"}, "5 of 16"),
     ("matrix_vector_unit", {"INPUT_WIDTH": 65, "WEIGHT_FILE": "words.hex"}, "65"),
     ("matrix_vector_unit", {"WEIGHT_KIND": 1, "WEIGHT_WIDTH": 2, "WEIGHT_FILE": "words.hex"}, "1 with 2"),
+    ("matrix_vector_unit", {"WEIGHT_KIND": 3, "WEIGHT_WIDTH": 4, "WEIGHT_FILE": "words.hex"}, "3 with 4"),
     ("threshold", {"CHANNELS": 8, "PE": 3, "THRESHOLD_FILE": "words.hex"}, "3 and 8"),
     ("stream_fifo", {"DEPTH": 1}, "got 8 and 1"),
     ("argmax", {"CHANNELS": 10, "INDEX_WIDTH": 3}, "3 bits for 10 channels"),

@@ -37,7 +37,8 @@ def case(
 ) -> Case:
     """x: width and signedness of the input. bias_width 0: no bias. spare: bits above the accumulator width needed.
 
-    only_weights: what the weights are drawn from instead of all numbers of their width. With WEIGHT_KIND 1 they are signs.
+    only_weights: what the weights are drawn from instead of all numbers of their width. With WEIGHT_KIND 1 they are signs, with 3
+    numbers from -3 to 3.
     """
     input_width, input_signed = x
     random = Random(seed_of("matrix_vector_unit", name))
@@ -64,10 +65,21 @@ def case(
     slots = 1 if result + 1 < beats else 2 if result + 1 < 2 * beats else (result + 3) // beats + 1
     latency = result + (1 if slots <= 2 else 3)
 
-    # The memory has a sign as 0 for +1 and 1 for -1.
-    stored = [[w < 0 for w in row] for row in weights] if parameters.get("WEIGHT_KIND") == 1 else weights
+    kind = parameters.get("WEIGHT_KIND", 0)
+
+    def stored(row: Sequence[int], column: int) -> int:
+        weight = row[column]
+        if kind == 1:  # a sign, as 0 for +1 and 1 for -1
+            return int(weight < 0)
+        if kind != 3:
+            return weight
+        lane, other = column % simd, 0
+        if lane:  # without the lowest one of its number
+            other = row[column - (lane & -lane)]
+        return abs(weight) | ((weight < 0) ^ (other < 0)) << 2
+
     weight_words = [
-        pack([int(stored[g * pe + p][b * simd + s]) for p in range(pe) for s in range(simd)], weight_width)
+        pack([stored(weights[g * pe + p], b * simd + s) for p in range(pe) for s in range(simd)], weight_width)
         for g in range(groups)
         for b in range(beats)
     ]
@@ -115,6 +127,7 @@ def case(
 
 UNSIGNED, SIGNED = False, True
 SIGNS = (-1, 1)
+MAGNITUDES = (-3, -2, -1, 0, 1, 2, 3)
 
 
 def random_case(number: int) -> Case:
@@ -122,12 +135,12 @@ def random_case(number: int) -> Case:
     random = Random(seed_of("matrix_vector_unit", "sweep", number))
     inputs, outputs = random.randint(1, 40), random.randint(1, 24)
     x = random.choice((1, random.randint(1, 9), random.randint(1, 16))), bool(random.getrandbits(1))
-    kind = random.choice((0, 0, 0, 1, 2))
-    weight_width = (random.choice((random.randint(1, 5), random.randint(1, 12))), 1, 2)[kind]
+    kind = random.choice((0, 0, 0, 1, 2, 3))
+    weight_width = (random.choice((random.randint(1, 5), random.randint(1, 12))), 1, 2, 3)[kind]
     if kind == 0 and weight_width > 1 and random.random() < 0.2:
         only: tuple[int, ...] = (-(1 << (weight_width - 1)), (1 << (weight_width - 1)) - 1)
     else:
-        only = ((), SIGNS, (-1, 0, 1))[kind]
+        only = ((), SIGNS, (-1, 0, 1), MAGNITUDES)[kind]
     style = random.choice((0, 0, 1, 2))
     return case(
         f"random_{number}",
@@ -194,6 +207,30 @@ CASES = [
     case("all_signs_negative", 3, 2, 3, 2, (1, UNSIGNED), 1, WEIGHT_KIND=1, only_weights=(-1,)),
     case("ternary", 14, 6, 7, 3, (4, UNSIGNED), 2, bias_width=5, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
     case("ternary_and_bits", 12, 6, 6, 3, (1, UNSIGNED), 2, WEIGHT_KIND=2, only_weights=(-1, 0, 1)),
+    case("magnitudes", 14, 6, 7, 3, (4, UNSIGNED), 3, bias_width=5, WEIGHT_KIND=3, only_weights=MAGNITUDES),
+    case("magnitudes_of_signed", 33, 6, 11, 6, (8, SIGNED), 3, shift=2, WEIGHT_KIND=3, only_weights=MAGNITUDES),
+    case("magnitudes_at_once", 9, 10, 9, 10, (3, SIGNED), 3, bias_width=7, WEIGHT_KIND=3, only_weights=MAGNITUDES),
+    case("magnitudes_one_lane", 6, 12, 1, 12, (3, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=MAGNITUDES),
+    case("magnitudes_one_by_one", 1, 1, 1, 1, (4, SIGNED), 3, WEIGHT_KIND=3, only_weights=(-3,)),
+    case("magnitudes_and_bits", 16, 4, 16, 2, (1, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=MAGNITUDES),
+    case(
+        "magnitudes_in_two_levels", 38, 2, 19, 2, (3, SIGNED), 3, WEIGHT_KIND=3, only_weights=MAGNITUDES, ADDER_LEVELS=2
+    ),
+    case(
+        "magnitudes_in_all_levels",
+        26,
+        4,
+        13,
+        2,
+        (5, UNSIGNED),
+        3,
+        WEIGHT_KIND=3,
+        only_weights=MAGNITUDES,
+        ADDER_LEVELS=4,
+    ),
+    case("largest_magnitudes", 16, 3, 8, 3, (8, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=(-3, 3)),
+    case("all_magnitudes_negative", 8, 2, 4, 2, (8, SIGNED), 3, WEIGHT_KIND=3, only_weights=(-3,)),
+    case("narrow_sums_of_magnitudes", 4, 3, 2, 1, (1, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=(0, 0, 0, -1)),
     case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),
     case("copies_of_control", 40, 45, 2, 45, (3, SIGNED), 3, bias_width=6),
     case("copies_of_control_no_bias", 40, 45, 2, 45, (3, UNSIGNED), 3),

@@ -33,7 +33,9 @@ module matrix_vector_unit #(
   parameter int unsigned INPUT_WIDTH       = 4,     // bits of an input element
   parameter bit          INPUT_SIGNED      = 1'b0,  // input elements are two's complement
   parameter int unsigned WEIGHT_WIDTH      = 4,     // bits of a weight in the memory
-  // 0: weights are two's complement (one bit: 0 or -1). 1: signs, one bit: 0 is +1 and 1 is -1. 2: two bits, never -2
+  // 0: weights are two's complement (one bit: 0 or -1). 1: signs, one bit: 0 is +1 and 1 is -1. 2: two bits, never -2.
+  // 3: two bits of magnitude, below one that says, in column lane 0, whether the weight is negative, and in lane s > 0 whether
+  // its sign differs from that of lane s & (s-1): see add_subtract_tree
   parameter int unsigned WEIGHT_KIND       = 0,
   parameter int unsigned ACCUMULATOR_WIDTH = 16,    // bits of an output, two's complement, enough for every y[o]
   parameter int unsigned PRODUCT_SHIFT     = 0,     // the products' weight is 2**PRODUCT_SHIFT output units
@@ -75,10 +77,8 @@ module matrix_vector_unit #(
     $fatal(1, "%m: ACCUMULATOR_WIDTH must be above PRODUCT_SHIFT and BIAS_WIDTH at least 1; got %0d, %0d and %0d",
            ACCUMULATOR_WIDTH, PRODUCT_SHIFT, BIAS_WIDTH);
   end
-  if (WEIGHT_KIND > 2 || (WEIGHT_KIND == 1 && WEIGHT_WIDTH != 1) || (WEIGHT_KIND == 2 && WEIGHT_WIDTH != 2))
-  begin : g_check_kind
-    $fatal(1, "%m: WEIGHT_KIND must be 0, 1 (with WEIGHT_WIDTH 1) or 2 (with WEIGHT_WIDTH 2); got %0d with %0d",
-           WEIGHT_KIND, WEIGHT_WIDTH);
+  if (WEIGHT_KIND > 3 || (WEIGHT_KIND != 0 && WEIGHT_WIDTH != WEIGHT_KIND)) begin : g_check_kind
+    $fatal(1, "%m: WEIGHT_KIND must be 0, or 1, 2 or 3 with WEIGHT_WIDTH the same; got %0d with %0d", WEIGHT_KIND, WEIGHT_WIDTH);
   end
   if (MULTIPLIER_STYLE > 2 || ADDER_LEVELS < 1) begin : g_check_style
     $fatal(1, "%m: MULTIPLIER_STYLE must be 0, 1 or 2 and ADDER_LEVELS at least 1; got %0d and %0d",
@@ -104,6 +104,8 @@ module matrix_vector_unit #(
   // Narrow weights are taken apart into digits: two bits each, the lowest one bit if WEIGHT_WIDTH is odd.
   localparam bit          DIGITS        = WEIGHT_KIND != 0 || (WEIGHT_WIDTH <= 4 &&
                                           (MULTIPLIER_STYLE == 1 || (MULTIPLIER_STYLE == 0 && INPUT_WIDTH <= 8)));
+  // Magnitudes select a multiple of the element, and the signs are left to the adders.
+  localparam bit          MAGNITUDES    = WEIGHT_KIND == 3;
   // With signs for weights and bits for elements a product is a bit, and a sum of products a count of ones.
   localparam bit          COUNTS        = WEIGHT_KIND == 1 && INPUT_WIDTH == 1 && !INPUT_SIGNED && SUM_WIDTH > 1;
   localparam bit          LATE_ADDRESS  = DIGITS || MULTIPLIER_STYLE == 1;
@@ -241,6 +243,12 @@ module matrix_vector_unit #(
 
   // ---- Products and their sums over the SIMD columns: two cycles and TREE_STAGES cycles --------------------------------
   logic [PE*SUM_WIDTH-1:0] sums;
+  /* verilator lint_off UNUSEDSIGNAL */  // all sums are added but those of magnitudes, and those where there is an accumulator
+  logic [PE-1:0]           subtracts;  // the row's sum counts negative
+  /* verilator lint_on UNUSEDSIGNAL */
+  if (!MAGNITUDES) begin : g_added
+    assign subtracts = '0;
+  end
   if (COUNTS) begin : g_counts
     // The sum over the columns is the ones among the elements, less twice those whose weight is negative. The ones are
     // counted once for several rows. For elements of -1 and +1, told apart by a bit, this is the count behind XNOR gates,
@@ -297,6 +305,87 @@ module matrix_vector_unit #(
             sums[(c*SHARE+r)*SUM_WIDTH +: SUM_WIDTH] <=
                 SUM_WIDTH'($signed(all)) - (SUM_WIDTH'($signed(delayed[SPARE])) << 1);
         end
+      end
+    end
+  end else if (MAGNITUDES) begin : g_magnitudes
+    // A magnitude selects 0, 1, 2 or 3 times the element. One tree adds and subtracts, and the sign of the whole sum, that of
+    // column lane 0, is left to the accumulator: where there is none, an adder is needed for it.
+    localparam int unsigned SPAN  = FACTOR_WIDTH + 2;                          // bits of every multiple
+    localparam int unsigned WIDTH = (SPAN < SUM_WIDTH) ? SPAN : SUM_WIDTH;     // bits of a product
+    // Rows that share the multiples: more would be too far apart.
+    localparam int unsigned SHARE = 8;
+
+    for (genvar c = 0; c < (PE + SHARE - 1) / SHARE; c++) begin : g_share
+      logic [SIMD*SPAN-1:0] once;
+      logic [SIMD*SPAN-1:0] thrice;
+      for (genvar s = 0; s < SIMD; s++) begin : g_column
+        logic signed [FACTOR_WIDTH-1:0] factor;
+        logic signed [SPAN-1:0]         value;
+        if (INPUT_SIGNED) begin : g_signed
+          assign factor = elements[s*INPUT_WIDTH +: INPUT_WIDTH];
+        end else begin : g_unsigned
+          assign factor = {1'b0, elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
+        end
+        assign value = SPAN'(factor);
+        // The attribute keeps a tool from merging the copies (Yosys looks for it on the process, others on the register).
+        (* keep = "true" *) always_ff @(posedge clk) once[s*SPAN +: SPAN] <= value;
+        always_ff @(posedge clk) thrice[s*SPAN +: SPAN] <= value + (value <<< 1);
+      end
+    end
+
+    for (genvar p = 0; p < PE; p++) begin : g_row
+      logic [SIMD*WIDTH-1:0] products;
+      logic [SIMD-1:0]       signs;
+      logic [SUM_WIDTH-1:0]  sum;
+      for (genvar s = 0; s < SIMD; s++) begin : g_column
+        /* verilator lint_off UNUSEDSIGNAL */  // sums are modular: bits above theirs have no influence
+        logic [SPAN-1:0] once;
+        logic [SPAN-1:0] product;
+        /* verilator lint_on UNUSEDSIGNAL */
+        logic [SPAN-1:0] thrice;
+        logic [1:0]      magnitude;
+        assign once      = g_share[p/SHARE].once[s*SPAN +: SPAN];
+        assign thrice    = g_share[p/SHARE].thrice[s*SPAN +: SPAN];
+        assign magnitude = operands[(p*SIMD+s)*WEIGHT_WIDTH +: 2];
+        assign product   = magnitude[1] ? (magnitude[0] ? thrice : once << 1) : (magnitude[0] ? once : '0);
+        always_ff @(posedge clk) begin
+          products[s*WIDTH +: WIDTH] <= product[WIDTH-1:0];
+          signs[s]                   <= operands[(p*SIMD+s)*WEIGHT_WIDTH+2];
+        end
+      end
+      add_subtract_tree #(
+        .OPERANDS        (SIMD),
+        .OPERAND_WIDTH   (WIDTH),
+        .SUM_WIDTH       (SUM_WIDTH),
+        .LEVELS_PER_STAGE(ADDER_LEVELS)
+      ) u_tree (
+        .clk     (clk),
+        .subtract(signs),
+        .operands(products),
+        .sum     (sum)
+      );
+      logic [TREE_STAGES:0] negative;  // bit k: after k stages of the tree
+      assign negative[0] = signs[0];
+      for (genvar k = 1; k <= TREE_STAGES; k++) begin : g_delay
+        always_ff @(posedge clk) negative[k] <= negative[k-1];
+      end
+      if (SF > 1) begin : g_accumulated
+        always_ff @(posedge clk) begin
+          sums[p*SUM_WIDTH +: SUM_WIDTH] <= sum;
+          subtracts[p]                   <= negative[TREE_STAGES];
+        end
+      end else begin : g_alone
+        logic [SUM_WIDTH-1:0] signed_sum;
+        add_subtract #(
+          .WIDTH(SUM_WIDTH)
+        ) u_sign (
+          .a       ('0),
+          .b       (sum),
+          .subtract(negative[TREE_STAGES]),
+          .result  (signed_sum)
+        );
+        always_ff @(posedge clk) sums[p*SUM_WIDTH +: SUM_WIDTH] <= signed_sum;
+        assign subtracts[p] = 1'b0;
       end
     end
   end else if (DIGITS) begin : g_digits
@@ -503,7 +592,18 @@ module matrix_vector_unit #(
     for (genvar p = 0; p < PE; p++) begin : g_row
       logic [SUM_WIDTH-1:0] accumulator;
       logic [SUM_WIDTH-1:0] total;
-      assign total = accumulator + sums[p*SUM_WIDTH +: SUM_WIDTH];
+      if (MAGNITUDES) begin : g_signed
+        add_subtract #(
+          .WIDTH(SUM_WIDTH)
+        ) u_add (
+          .a       (accumulator),
+          .b       (sums[p*SUM_WIDTH +: SUM_WIDTH]),
+          .subtract(subtracts[p]),
+          .result  (total)
+        );
+      end else begin : g_added
+        assign total = accumulator + sums[p*SUM_WIDTH +: SUM_WIDTH];
+      end
       // Back to zero behind the last step, so that no multiplexer stands before the adder.
       always_ff @(posedge clk) begin
         if (clear[p/COPY_ROWS]) accumulator <= '0;

@@ -12,6 +12,8 @@ from toolchain.target import DspBlocks
 
 #: Folder of the memory files in a plan. The paths in the SystemVerilog are relative to the plan's folder.
 MEMORY_FOLDER = "memory"
+#: Values of the parameter MULTIPLIER_STYLE.
+IN_LUTS, IN_DSP_BLOCKS = 1, 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Instance:
     load_bases: of a module with a port load_bus, for each of `memories` the parameter with its place on that bus.
     resize: makes the instance with another depth of its memory, for those whose depth the schedule decides; least_depth: the
     least that works. hold: makes the instance that waits for a frame's first beat, for those that otherwise begin a frame by
-    themselves. product_bits: of the modules that multiply numbers, bits of both factors together.
+    themselves. product_bits: of the modules that multiply numbers, bits of both factors together. as_numbers: makes the instance whose
+    factors DSP blocks can multiply, for those that keep them in another form.
     """
 
     module: str
@@ -65,6 +68,7 @@ class Instance:
     least_depth: int = 0
     hold: Callable[[], Instance] | None = field(default=None, compare=False, repr=False)
     product_bits: int = 0
+    as_numbers: Callable[[], Instance] | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_loadable(self) -> bool:
@@ -73,8 +77,10 @@ class Instance:
 
     def with_dsp_blocks(self, blocks: DspBlocks) -> Instance:
         """The instance for a device with such DSP blocks; itself where they make no difference."""
-        found = [(name, number(blocks.width) if name == "DSP_WIDTH" else value) for name, value in self.parameters]
         style = multiplier_style(self.product_bits, blocks)
+        if style == IN_DSP_BLOCKS and self.as_numbers:
+            return self.as_numbers().with_dsp_blocks(blocks)
+        found = [(name, number(blocks.width) if name == "DSP_WIDTH" else value) for name, value in self.parameters]
         if style:
             found.append(("MULTIPLIER_STYLE", number(style)))
         return replace(self, parameters=tuple(found)) if tuple(found) != self.parameters else self
@@ -84,7 +90,7 @@ def multiplier_style(product_bits: int, blocks: DspBlocks) -> int:
     """Parameter MULTIPLIER_STYLE of the modules that multiply numbers of so many bits together; 0 for those that do not."""
     if not product_bits or blocks.from_bits is None:
         return 0
-    return 1 if product_bits < blocks.from_bits else 2
+    return IN_LUTS if product_bits < blocks.from_bits else IN_DSP_BLOCKS
 
 
 def number(value: int) -> str:

@@ -6,24 +6,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from toolchain.backends.rtl.streaming.area.bill import Bill, bits_for, count_term
+from toolchain.backends.rtl.streaming.instance import IN_LUTS
 
 #: Widest sum that is logic instead of a carry chain, and LUTs of a carry cell's bits: techmaps of Yosys 0.70.
 _SHORT_SUM = {"ecp5": 4, "xc7": 2}
 #: Factors that a DSP block multiplies, and least bits of a product that is given to one.
 _DSP_WIDTHS = {"ecp5": (18, 18), "xc7": (25, 18)}
 _DSP_PRODUCT = {"ecp5": 0, "xc7": 9}
-#: Of the modules' parameter MULTIPLIER_STYLE.
-IN_LUTS = 1
 
 
 def adders(widths: Iterable[int], family: str) -> Bill:
-    """Sums of so many bits each: on ECP5 a carry cell has two bits, whether both are used or not."""
+    """Sums of so many bits each: on ECP5 a carry cell has two places, whether both are used or not, and one makes the first carry."""
     bill = Bill()
     for width in widths:
         if width <= _SHORT_SUM[family]:
             bill.luts("add.short_bits", width)
         else:
-            bill.luts("add.bits", width + width % 2 if family == "ecp5" else width)
+            bill.luts("add.bits", width + 2 - width % 2 if family == "ecp5" else width)
     return bill
 
 
@@ -36,6 +35,23 @@ def adder_tree(operands: int, operand_width: int, sum_width: int, family: str) -
         width = min(operand_width + level, sum_width)
         bill.add(adders([width] * (below // 2), family))
         bill.ffs("add.registers", nodes * width)
+    return bill
+
+
+def add_subtract(widths: Iterable[int], family: str) -> Bill:
+    """Sums whose second number may be subtracted: the place for that is there on ECP5, and one bit more on xc7."""
+    return adders((width if family == "ecp5" else width + 1 for width in widths), family)
+
+
+def add_subtract_tree(operands: int, operand_width: int, sum_width: int, family: str) -> Bill:
+    """add_subtract_tree with a register behind every level, for its sums and for the signs that are still needed."""
+    bill, level, nodes = Bill(), 0, operands
+    while nodes > 1:
+        level += 1
+        below, nodes = nodes, (nodes + 1) // 2
+        width = min(operand_width + level, sum_width)
+        bill.add(add_subtract([width] * (below // 2), family))
+        bill.ffs("add.registers", nodes * width + nodes - 1)
     return bill
 
 

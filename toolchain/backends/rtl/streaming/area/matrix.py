@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
-from toolchain.backends.rtl.streaming.area.arithmetic import IN_LUTS, adder_tree, adders, multiplier
+from toolchain.backends.rtl.streaming.area.arithmetic import (
+    add_subtract,
+    add_subtract_tree,
+    adder_tree,
+    adders,
+    multiplier,
+)
 from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters, bits_for, count_term
 from toolchain.backends.rtl.streaming.area.memories import constant_memory, random_access
 from toolchain.backends.rtl.streaming.area.queues import result_queue
+from toolchain.backends.rtl.streaming.instance import IN_LUTS
 
 #: Rows that share the multiples of an element, or the count of ones, as in the module.
 _SHARE = 8
 #: The module's WEIGHT_KIND.
-_SIGNS, _TERNARY = 1, 2
+_SIGNS, _TERNARY, _MAGNITUDES = 1, 2, 3
 
 
 def matrix_vector_unit(p: Parameters) -> Bill:
@@ -56,6 +63,8 @@ def matrix_vector_unit(p: Parameters) -> Bill:
 
     if counts:
         _counts(bill, simd, pe, total, family)
+    elif kind == _MAGNITUDES:
+        _magnitudes(bill, simd, pe, factor, bool(p["INPUT_SIGNED"]), total, beats, family)
     elif digits:
         _digits(bill, simd, pe, weight, kind, factor, total, family)
     else:
@@ -71,7 +80,7 @@ def matrix_vector_unit(p: Parameters) -> Bill:
         bill.add(adder_tree(simd, product, total, family), pe)
 
     if beats > 1:
-        bill.add(adders([total], family), pe)
+        bill.add(add_subtract([total], family) if kind == _MAGNITUDES else adders([total], family), pe)
         bill.ffs("matrix.accumulators", pe * total * (2 if p["HAS_BIAS"] else 1))
     if p["HAS_BIAS"]:
         bill.add(
@@ -106,6 +115,26 @@ def _counts(bill: Bill, simd: int, pe: int, total: int, family: str) -> None:
     bill.ffs("matrix.delays", (pe + shares) * (own - tree) * count)
     bill.add(adders([total], family), pe)
     bill.ffs("matrix.sums", pe * total)
+
+
+def _magnitudes(bill: Bill, simd: int, pe: int, factor: int, signed: bool, total: int, beats: int, family: str) -> None:
+    """Products of weights from -3 to 3: multiples of the element, selected by magnitudes, whose signs the adders take."""
+    span = factor + 2
+    width = min(span, total)
+    # Of elements that are never negative, no multiple is.
+    bits = width if signed else width - 1
+    shares, stages = -(-pe // _SHARE), (simd - 1).bit_length()
+    term = "matrix.small_multiple_bits" if factor <= 4 else "matrix.multiple_bits"
+    bill.luts(term, shares * simd * span)
+    bill.ffs("matrix.multiples", shares * simd * (factor + span))
+    # A look-up table of four inputs is half a bit's selection from three multiples; at both ends there are fewer of them.
+    tables = max(bits, 2 * bits - (2 if signed else 3)) if family == "ecp5" else bits
+    bill.luts("matrix.magnitudes", pe * simd * tables)
+    bill.ffs("matrix.products", pe * simd * (bits + 1))
+    bill.add(add_subtract_tree(simd, width, total, family), pe)
+    if beats == 1:
+        bill.add(add_subtract([total], family), pe)
+    bill.ffs("matrix.sums", pe * (total + stages + 1))
 
 
 def _digits(bill: Bill, simd: int, pe: int, weight: int, kind: int, factor: int, total: int, family: str) -> None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from toolchain.backends.rtl.streaming.area import Area, bill_of, instance_area, parameters_of, price
 from toolchain.backends.rtl.streaming.area.bill import Bill, Parameters
 from toolchain.backends.rtl.streaming.area.queues import converter, stream_fifo, stream_fork
-from toolchain.backends.rtl.streaming.instance import Instance, multiplier_style
+from toolchain.backends.rtl.streaming.instance import Instance
 from toolchain.backends.rtl.streaming.kernels import kernels
 from toolchain.backends.rtl.streaming.kernels._windows import parallel_window_instances, window_instances
 from toolchain.backends.rtl.streaming.network import Library
@@ -68,8 +68,7 @@ class StageAreas:
             for instance in self._windows[key]:
                 total += instance_area(instance, self._family)
                 total += self.converter(stage.input_type.element, instance.output_lanes, option.simd)
-            style = multiplier_style(_constants(stage)[-1], self._blocks)
-            values = {**matrix_parameters(stage, option), "DSP_WIDTH": self._blocks.width, "MULTIPLIER_STYLE": style}
+            values = matrix_parameters(stage, option, self._blocks)
             total += price(bill_of("matrix_vector_unit", Parameters(values, {}, self._family)), self._family)
         else:
             found: Instance | None = None
@@ -97,10 +96,9 @@ def windows_before(stage: Stage, simd: int) -> tuple[Instance, ...]:
     return parallel_window_instances(stage) if simd > stage.input_type.channels else window_instances(stage, simd)
 
 
-def matrix_parameters(stage: Stage, option: StageFolding) -> dict[str, int]:
-    """The parameters that `kernels.dense.matrix_instance` gives, without making the memories' words."""
+def matrix_parameters(stage: Stage, option: StageFolding, blocks: DspBlocks) -> dict[str, int]:
+    """The parameters of a stage's matrix_vector_unit for such DSP blocks, without making the memories' words."""
     inputs, outputs = matrix_shape(stage)
-    width, kind, shift, bias_width, _ = _constants(stage)
     return {
         "INPUT_SIZE": inputs,
         "OUTPUT_SIZE": outputs,
@@ -108,21 +106,16 @@ def matrix_parameters(stage: Stage, option: StageFolding) -> dict[str, int]:
         "PE": option.pe,
         "INPUT_WIDTH": stage.input_type.element.width,
         "INPUT_SIGNED": int(stage.input_type.element.signed),
-        "WEIGHT_WIDTH": width,
-        "WEIGHT_KIND": kind,
         "ACCUMULATOR_WIDTH": stage.output_type.element.width,
-        "PRODUCT_SHIFT": shift,
         "HAS_BIAS": int(stage.bias is not None),
-        "BIAS_WIDTH": bias_width,
-        "DSP_WIDTH": 0,
+        **_fixed_parameters(stage, blocks),
     }
 
 
 @lru_cache(maxsize=256)
-def _constants(stage: Stage) -> tuple[int, int, int, int, int]:
-    """(WEIGHT_WIDTH, WEIGHT_KIND, PRODUCT_SHIFT, BIAS_WIDTH, product_bits): those of one row, which do not depend on the folding."""
+def _fixed_parameters(stage: Stage, blocks: DspBlocks) -> dict[str, int]:
+    """Those that do not depend on the folding, from one row."""
     row = kernels()[type(stage.operation)].instances(stage, StageFolding(1, 1), "stage")[-1]
-    values = parameters_of(row, "").values
-    names = ("WEIGHT_WIDTH", "WEIGHT_KIND", "PRODUCT_SHIFT", "BIAS_WIDTH")
-    width, kind, shift, bias = (values[name] for name in names)
-    return width, kind, shift, bias, row.product_bits
+    values = parameters_of(row.with_dsp_blocks(blocks), "").values
+    names = ("WEIGHT_WIDTH", "WEIGHT_KIND", "PRODUCT_SHIFT", "BIAS_WIDTH", "DSP_WIDTH", "MULTIPLIER_STYLE")
+    return {name: values[name] for name in names if name in values}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from toolchain.backends.rtl.streaming.instance import (
@@ -26,7 +28,9 @@ OPERATION = Dense
 #: Bits that the module's multipliers take on either side.
 _WIDEST_FACTOR = 64
 #: What matrix_vector_unit's weights are: its parameter WEIGHT_KIND.
-_NUMBERS, _SIGNS, _TERNARY = 0, 1, 2
+_NUMBERS, _SIGNS, _TERNARY, _MAGNITUDES = 0, 1, 2, 3
+#: Bits of the widest inputs whose multiples it selects by magnitudes; products of wider ones are left to DSP blocks.
+_WIDEST_SELECTED = 8
 
 
 def why_unsupported(stage: Stage) -> str | None:
@@ -81,23 +85,42 @@ def _common_zeros(matrix: np.ndarray) -> int:
     return (together & -together).bit_length() - 1 if together else 0
 
 
-def _kind(room: Room) -> tuple[int, int]:
+def _kind(room: Room, input_width: int) -> tuple[int, int]:
     """(WEIGHT_KIND, bits of a weight in the memory) of matrix_vector_unit for weights that lie in `room`."""
+    if room.width == 3 and room.low >= -3 and input_width <= _WIDEST_SELECTED:
+        return _MAGNITUDES, 3
     if room.width != 2 or room.low < -1:
         return _NUMBERS, room.width
     return (_TERNARY, 2) if room.zero else (_SIGNS, 1)
 
 
-def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, identifier: str) -> Instance:
-    """matrix_vector_unit: vectors of the stage times the matrix (outputs, inputs), with the stage's bias."""
+def _magnitudes(weights: np.ndarray) -> np.ndarray:
+    """Weights (..., column lanes) from -3 to 3 as matrix_vector_unit's memory has them with WEIGHT_KIND 3."""
+    negative = weights < 0
+    lanes = np.arange(weights.shape[-1])
+    differs = negative ^ negative[..., lanes & (lanes - 1)]
+    differs[..., 0] = negative[..., 0]
+    return np.abs(weights) + 4 * differs
+
+
+def matrix_instance(
+    stage: Stage, matrix: np.ndarray, folding: StageFolding, identifier: str, *, as_numbers: bool = False
+) -> Instance:
+    """matrix_vector_unit: vectors of the stage times the matrix (outputs, inputs), with the stage's bias.
+
+    as_numbers: with weights that DSP blocks can multiply, where there is another way to keep them.
+    """
     weights, room, shift, bias, bias_room = _constants(stage, matrix)
     outputs, inputs = weights.shape
     simd, pe = folding.simd, folding.pe
     beats, groups = inputs // simd, outputs // pe
-    kind, stored_width = _kind(room)
+    kind, stored_width = _kind(room, stage.input_type.element.width)
+    if as_numbers and kind == _MAGNITUDES:
+        kind = _NUMBERS
     stored = (weights < 0).astype(np.int64) if kind == _SIGNS else weights
     # Word group * beats + beat, its elements row lane by row lane.
-    order = stored.reshape(groups, pe, beats, simd).transpose(0, 2, 1, 3).reshape(groups * beats, pe * simd)
+    lanes = stored.reshape(groups, pe, beats, simd).transpose(0, 2, 1, 3)
+    order = (_magnitudes(lanes) if kind == _MAGNITUDES else lanes).reshape(groups * beats, pe * simd)
     words = tuple(packed(row, stored_width) for row in order.tolist())
     memories = [MemoryFile(f"{MEMORY_FOLDER}/{identifier}_weights.hex", pe * simd * stored_width, words)]
     bias_width = 1
@@ -133,7 +156,10 @@ def matrix_instance(stage: Stage, matrix: np.ndarray, folding: StageFolding, ide
         output_beats=stage.output_type.size // pe,
         memories=tuple(memories),
         load_bases=("WEIGHT_LOAD_BASE", "BIAS_LOAD_BASE")[: len(memories)],
-        product_bits=stage.input_type.element.width + stored_width if kind == _NUMBERS else 0,
+        product_bits=stage.input_type.element.width + stored_width if kind in (_NUMBERS, _MAGNITUDES) else 0,
+        as_numbers=partial(matrix_instance, stage, matrix, folding, identifier, as_numbers=True)
+        if kind == _MAGNITUDES
+        else None,
     )
 
 
