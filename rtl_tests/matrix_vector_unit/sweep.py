@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from rtl_tests.matrix_vector_unit.test_matrix_vector_unit import random_case
+from rtl_tests.matrix_vector_unit.test_matrix_vector_unit import MORE_CASES, random_case
 
-CASES = [random_case(number) for number in range(3, 40)]
+CASES = [*MORE_CASES, *(random_case(number) for number in range(3, 40))]

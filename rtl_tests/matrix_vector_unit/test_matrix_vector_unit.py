@@ -211,11 +211,20 @@ CASES = [
     case("magnitudes_of_signed", 33, 6, 11, 6, (8, SIGNED), 3, shift=2, WEIGHT_KIND=3, only_weights=MAGNITUDES),
     case("magnitudes_at_once", 9, 10, 9, 10, (3, SIGNED), 3, bias_width=7, WEIGHT_KIND=3, only_weights=MAGNITUDES),
     case("magnitudes_one_lane", 6, 12, 1, 12, (3, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=MAGNITUDES),
-    case("magnitudes_one_by_one", 1, 1, 1, 1, (4, SIGNED), 3, WEIGHT_KIND=3, only_weights=(-3,)),
-    case("magnitudes_and_bits", 16, 4, 16, 2, (1, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=MAGNITUDES),
     case(
         "magnitudes_in_two_levels", 38, 2, 19, 2, (3, SIGNED), 3, WEIGHT_KIND=3, only_weights=MAGNITUDES, ADDER_LEVELS=2
     ),
+    case("narrow_sums_of_magnitudes", 4, 3, 2, 1, (1, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=(0, 0, 0, -1)),
+    case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),
+    case("copies_of_control", 40, 45, 2, 45, (3, SIGNED), 3, bias_width=6),
+    case("copies_of_control_no_bias", 40, 45, 2, 45, (3, UNSIGNED), 3),
+    case("one_row_a_copy", 3, 3, 1, 3, (64, UNSIGNED), 64, spare=150),
+    *(random_case(number) for number in range(3)),
+]
+#: For the sweep.
+MORE_CASES = [
+    case("magnitudes_one_by_one", 1, 1, 1, 1, (4, SIGNED), 3, WEIGHT_KIND=3, only_weights=(-3,)),
+    case("magnitudes_and_bits", 16, 4, 16, 2, (1, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=MAGNITUDES),
     case(
         "magnitudes_in_all_levels",
         26,
@@ -230,12 +239,6 @@ CASES = [
     ),
     case("largest_magnitudes", 16, 3, 8, 3, (8, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=(-3, 3)),
     case("all_magnitudes_negative", 8, 2, 4, 2, (8, SIGNED), 3, WEIGHT_KIND=3, only_weights=(-3,)),
-    case("narrow_sums_of_magnitudes", 4, 3, 2, 1, (1, UNSIGNED), 3, WEIGHT_KIND=3, only_weights=(0, 0, 0, -1)),
-    case("in_dsp", 12, 6, 3, 2, (5, UNSIGNED), 5, MULTIPLIER_STYLE=2),
-    case("copies_of_control", 40, 45, 2, 45, (3, SIGNED), 3, bias_width=6),
-    case("copies_of_control_no_bias", 40, 45, 2, 45, (3, UNSIGNED), 3),
-    case("one_row_a_copy", 3, 3, 1, 3, (64, UNSIGNED), 64, spare=150),
-    *(random_case(number) for number in range(3)),
 ]
 
 
