@@ -7,7 +7,7 @@ state. Yosys maps both for xc7 (`synth_xilinx -abc9`) and ECP5 (`synth_ecp5 -abc
 LUT cells, one a RAM64X1S or shift register, two a RAM128X1S, four a RAM32M; on ECP5 LUT4, two a CCU2C, six a
 TRELLIS_DPR16X4. The clock is nextpnr's for the LFE5U-85F, speed 6, one seed; seeds differ by a tenth. A design with more
 multipliers than that device has is placed and routed with its multipliers in LUTs (`-nodsp`), for the clock alone; where even that
-does not fit, it has no clock.
+does not fit, or is not routed within 45 minutes, it has no clock.
 
 FINN's library is taken as it is but for what its tools' strictness asks for and one queue that is too short (listed in
 `peers/finn_rtl.py`); its weights are read-only here, as ours are. FINN's queues are written for shift registers with a tap
@@ -306,7 +306,9 @@ def _packed(values: Sequence[int], bits: int) -> int:
     return sum((int(value) & ((1 << bits) - 1)) << (place * bits) for place, value in enumerate(values))
 
 
-def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
+def _run(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], *, timeout_s: float | None = None
+) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
@@ -314,12 +316,15 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -
         capture_output=True,
         text=True,
         check=False,
+        timeout=timeout_s,
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with status {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout + done.stderr
 
 
+#: For placing and routing one design.
+_ROUTING_S = 2700
 #: Of the LFE5U-85F.
 _DEVICE = {"LUT": 83_640, "FF": 83_640, "DSP": 156, "block RAM": 208}
 _FAMILIES = ("xc7", "ecp5")
@@ -384,7 +389,8 @@ def synthesise(design: Design, family: str, options: str = "") -> dict[str, int]
 
 
 def clock_mhz(design: Design, used: Mapping[str, int]) -> float | None:
-    """What nextpnr reaches for the clock of the netlist whose counts are `used`; None for a design that the device does not hold."""
+    """What nextpnr reaches for the clock of the netlist whose counts are `used`; None for a design that the device does not hold, or that
+    is not routed in time."""
     from toolchain.build.tools.nextpnr import TOOL
 
     if used["DSP"] > _DEVICE["DSP"]:
@@ -396,7 +402,10 @@ def clock_mhz(design: Design, used: Mapping[str, int]) -> float | None:
         *tool.command, "--85k", "--package", "CABGA756", "--speed", "6", "--json", "ecp5.json", "--textcfg", "ecp5.config",
         "--report", "ecp5_report.json", "--freq", "250", "--timing-allow-fail", "--seed", "1",
     ]  # fmt: skip
-    _run(command, design.folder, tool.environment)
+    try:
+        _run(command, design.folder, tool.environment, timeout_s=_ROUTING_S)
+    except subprocess.TimeoutExpired:
+        return None
     report = json.loads((design.folder / "ecp5_report.json").read_text())
     return min(float(entry["achieved"]) for entry in report["fmax"].values())
 
@@ -447,7 +456,7 @@ def compared(case: Case, own: Mapping[str, float], finn: Mapping[str, float]) ->
             rows.append(Row(f"{label}, FINN", finn[figure], unit, tool, version(tool), note=peer, kind=kind))
             ratio = f"{own[figure] / finn[figure]:.2f} of FINN's" if finn[figure] else ""
         else:
-            ratio = "FINN's design does not fit the device"
+            ratio = f"FINN's design does not fit the device, or was not routed within {_ROUTING_S // 60} minutes"
         rows.append(Row(f"{label}, own", own[figure], unit, tool, version(tool), asked, ratio, kind))
     return rows
 
