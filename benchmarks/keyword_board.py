@@ -9,13 +9,13 @@ For comparison: MLPerf Tiny v0.7's entry of this network, by hls4ml and FINN on 
 
 from __future__ import annotations
 
-import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import ROOT, Row, bitwright, build_rows, read_build, timed, version
+from benchmarks.common import ROOT, Row, bitwright, build_rows, read_build, version
 
 _SHARED = ROOT.parent / "shared"
 _FOLDER = ROOT / "build" / "bench" / "keyword_board"
@@ -50,28 +50,33 @@ def _vectors(model: Path) -> tuple[int, int]:
 def run() -> Sequence[Row]:
     if not _SHARED.is_dir():
         raise SystemExit("the published network and its sounds are not here: this benchmark needs them")
-    shutil.rmtree(_FOLDER, ignore_errors=True)
-    _FOLDER.mkdir(parents=True)
+    # A build that was stopped is taken up again, as anybody would; `make clean` is for a new one.
+    _FOLDER.mkdir(parents=True, exist_ok=True)
     model = _SHARED / "models" / "qonnx_kws_w3a3_mlperf" / "QONNX_model.onnx"
     same, largest = _vectors(model)
     out = _FOLDER / "build"
-    build = timed(
-        bitwright(
-            "build", str(model), "--board", _BOARD, "--latency-us", str(_LATENCY_US), "--clock-mhz", str(_CLOCK_MHZ), "--budget", _BUDGET,
-            "--vectors", str(_FOLDER / "vectors.npz"), "--no-measure", "--out", str(out),
-        ),
-        sample_s=0.5,
-        timeout_s=3 * 3600,
+    command = bitwright(
+        "build", str(model), "--board", _BOARD, "--latency-us", str(_LATENCY_US), "--clock-mhz", str(_CLOCK_MHZ), "--budget", _BUDGET,
+        "--vectors", str(_FOLDER / "vectors.npz"), "--no-measure", "--out", str(out),
     )  # fmt: skip
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     report = read_build(out)
     own = version("bitwright")
     rows = build_rows("", report, {"latency_at_fmax": "< 5", "latency": "< 5"})
     rows.append(Row("accuracy on the 1,000 sounds", 100 * report["accuracy"], "%", "bitwright", own))
     rows.append(
-        Row("classes equal to those published", same, "of 1,000", "bitwright", own, "1,000", "the RTL's, by rung 3")
+        Row(
+            "classes equal to those published",
+            same,
+            "vectors",
+            "bitwright",
+            own,
+            "1,000",
+            "of 1,000; the RTL's, by rung 3",
+        )
     )
-    note = "two sounds have two equal largest integers, of which float32 sums tell the other one"
-    rows.append(Row("published classes that have the largest integer", largest, "of 1,000", "bitwright", own, "", note))
-    rows.append(Row("build time", build.seconds, "s", "bitwright", own))
-    rows.append(Row("build, peak memory", build.peak_mib, "MiB", "bitwright", own))
+    note = "of 1,000; two sounds have two equal largest integers, of which float32 sums tell the other one"
+    rows.append(Row("published classes that have the largest integer", largest, "vectors", "bitwright", own, "", note))
+    seconds = sum(report["timings"].values())
+    rows.append(Row("stages of the build together", round(seconds), "s", "bitwright", own))
     return rows
