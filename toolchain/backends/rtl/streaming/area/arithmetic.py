@@ -26,32 +26,20 @@ def adders(widths: Iterable[int], family: str) -> Bill:
     return bill
 
 
-def adder_tree(operands: int, operand_width: int, sum_width: int, family: str) -> Bill:
-    """adder_tree with a register behind every level."""
-    bill, level, nodes = Bill(), 0, operands
-    while nodes > 1:
-        level += 1
-        below, nodes = nodes, (nodes + 1) // 2
-        width = min(operand_width + level, sum_width)
-        bill.add(adders([width] * (below // 2), family))
-        bill.ffs("add.registers", nodes * width)
-    return bill
-
-
 def add_subtract(widths: Iterable[int], family: str) -> Bill:
     """Sums whose second number may be subtracted: the place for that is there on ECP5, and one bit more on xc7."""
     return adders((width if family == "ecp5" else width + 1 for width in widths), family)
 
 
-def add_subtract_tree(operands: int, operand_width: int, sum_width: int, family: str) -> Bill:
-    """add_subtract_tree with a register behind every level, for its sums and for the signs that are still needed."""
+def adder_tree(operands: int, operand_width: int, sum_width: int, family: str, *, subtracts: bool = False) -> Bill:
+    """adder_tree with a register behind every level; subtracts: add_subtract_tree, which keeps the signs that are still needed too."""
     bill, level, nodes = Bill(), 0, operands
     while nodes > 1:
         level += 1
         below, nodes = nodes, (nodes + 1) // 2
         width = min(operand_width + level, sum_width)
-        bill.add(add_subtract([width] * (below // 2), family))
-        bill.ffs("add.registers", nodes * width + nodes - 1)
+        bill.add((add_subtract if subtracts else adders)([width] * (below // 2), family))
+        bill.ffs("add.registers", nodes * width + (nodes - 1 if subtracts else 0))
     return bill
 
 

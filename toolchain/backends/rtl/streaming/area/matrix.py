@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from toolchain.backends.rtl.streaming.area.arithmetic import (
     add_subtract,
-    add_subtract_tree,
     adder_tree,
     adders,
     multiplier,
@@ -131,7 +130,7 @@ def _magnitudes(bill: Bill, simd: int, pe: int, factor: int, signed: bool, total
     tables = max(bits, 2 * bits - (2 if signed else 3)) if family == "ecp5" else bits
     bill.luts("matrix.magnitudes", pe * simd * tables)
     bill.ffs("matrix.products", pe * simd * (bits + 1))
-    bill.add(add_subtract_tree(simd, width, total, family), pe)
+    bill.add(adder_tree(simd, width, total, family, subtracts=True), pe)
     if beats == 1:
         bill.add(add_subtract([total], family), pe)
     bill.ffs("matrix.sums", pe * (total + stages + 1))
