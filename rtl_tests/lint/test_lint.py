@@ -52,14 +52,46 @@ INNER: dict[str, list[dict[str, int | str]]] = {
         {"ADDRESS_WIDTH": 32, "FIRST": 1 << 20, "LAST": (1 << 29) - 1},
     ],
     "add_subtract": [{"WIDTH": width} for width in (1, 2, 9)],
-    "add_subtract_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (2, 1), (4, 1), (11, 2))],
-    "adder_tree": [{"OPERANDS": n, "LEVELS_PER_STAGE": k} for n, k in ((1, 1), (4, 1), (11, 2))],
+    "adder_tree": [
+        {"OPERANDS": n, "LEVELS_PER_STAGE": k, "SUBTRACTS": subtracts}
+        for n, k in ((1, 1), (2, 1), (4, 1), (11, 2))
+        for subtracts in (0, 1)
+    ],
     "align": [
         {"WIDTH": w, "SIGNED": s, "SHIFT": shift, "OUTPUT_WIDTH": o}
         for w, s, shift, o in ((4, 1, 0, 4), (4, 0, 3, 9), (1, 1, 2, 2), (6, 1, 0, 64))
     ],
     "border_counter": [
         {"BEFORE": b, "INNER": i, "AFTER": a} for b, i, a in ((0, 1, 0), (0, 3, 2), (2, 1, 0), (1, 4, 3))
+    ],
+    "column_sum_counts": [
+        {"SIMD": simd, "PE": pe, "SUM_WIDTH": w} for simd, pe, w in ((1, 1, 2), (7, 9, 5), (4, 2, 3))
+    ],
+    "column_sum_digits": [
+        {
+            "SIMD": simd,
+            "PE": pe,
+            "INPUT_WIDTH": i,
+            "INPUT_SIGNED": i % 2,
+            "WEIGHT_WIDTH": w,
+            "WEIGHT_KIND": k,
+            "SUM_WIDTH": total,
+        }
+        for simd, pe, i, w, k, total in (
+            (1, 1, 1, 1, 0, 1),
+            (1, 1, 2, 1, 1, 4),
+            (3, 9, 5, 2, 2, 9),
+            (4, 2, 4, 3, 0, 3),
+            (4, 2, 4, 4, 0, 10),
+        )
+    ],
+    "column_sum_magnitudes": [
+        {"SIMD": simd, "PE": pe, "INPUT_WIDTH": i, "INPUT_SIGNED": i % 2, "SUM_WIDTH": total, "SIGNED_SUMS": signed}
+        for simd, pe, i, total, signed in ((1, 1, 1, 4, 1), (3, 9, 5, 9, 0), (4, 2, 4, 3, 1))
+    ],
+    "column_sum_multipliers": [
+        {"SIMD": 3, "PE": pe, "INPUT_WIDTH": i, "INPUT_SIGNED": i % 2, "STYLE": style, "DSP_WIDTH": dsp}
+        for pe, i, style, dsp in ((1, 8, 0, 0), (3, 5, 1, 0), (5, 4, 2, 25), (2, 3, 0, 18))
     ],
     "constant_memory": [
         {"DATA_WIDTH": width, "DEPTH": depth, "FILE": "words.hex", **load}
@@ -69,6 +101,7 @@ INNER: dict[str, list[dict[str, int | str]]] = {
         )
         for depth in (1, 16, 100)
     ],
+    "element_multiples": [{"SIMD": 3, "INPUT_WIDTH": w, "INPUT_SIGNED": s} for w in (1, 4) for s in (0, 1)],
     "gap_counter": [{"COUNT": count, "FACTOR": factor} for count, factor in ((1, 3), (4, 1), (1, 1), (2, 2), (5, 4))],
     "multiplier": [
         {"A_WIDTH": a, "B_WIDTH": b, "PRODUCT_WIDTH": p, "STYLE": style}

@@ -35,7 +35,7 @@ module matrix_vector_unit #(
   parameter int unsigned WEIGHT_WIDTH      = 4,     // bits of a weight in the memory
   // 0: weights are two's complement (one bit: 0 or -1). 1: signs, one bit: 0 is +1 and 1 is -1. 2: two bits, never -2.
   // 3: two bits of magnitude, below one that says, in column lane 0, whether the weight is negative, and in lane s > 0 whether
-  // its sign differs from that of lane s & (s-1): see add_subtract_tree
+  // its sign differs from that of lane s & (s-1): see adder_tree
   parameter int unsigned WEIGHT_KIND       = 0,
   parameter int unsigned ACCUMULATOR_WIDTH = 16,    // bits of an output, two's complement, enough for every y[o]
   parameter int unsigned PRODUCT_SHIFT     = 0,     // the products' weight is 2**PRODUCT_SHIFT output units
@@ -96,26 +96,16 @@ module matrix_vector_unit #(
   localparam int unsigned STEP_WIDTH = (STEPS > 1) ? $clog2(STEPS) : 1;
 
   // The low PRODUCT_SHIFT bits of an output come from the bias alone: products and sums are kept without them.
-  localparam int unsigned SUM_WIDTH     = ACCUMULATOR_WIDTH - PRODUCT_SHIFT;
-  localparam int unsigned FACTOR_WIDTH  = INPUT_WIDTH + (INPUT_SIGNED ? 0 : 1);
-  localparam int unsigned EXACT_WIDTH   = FACTOR_WIDTH + WEIGHT_WIDTH;
-  localparam int unsigned PRODUCT_WIDTH = (EXACT_WIDTH < SUM_WIDTH) ? EXACT_WIDTH : SUM_WIDTH;
+  localparam int unsigned SUM_WIDTH    = ACCUMULATOR_WIDTH - PRODUCT_SHIFT;
 
   // Narrow weights are taken apart into digits: two bits each, the lowest one bit if WEIGHT_WIDTH is odd.
-  localparam bit          DIGITS        = WEIGHT_KIND != 0 || (WEIGHT_WIDTH <= 4 &&
-                                          (MULTIPLIER_STYLE == 1 || (MULTIPLIER_STYLE == 0 && INPUT_WIDTH <= 8)));
+  localparam bit          DIGITS       = WEIGHT_KIND != 0 || (WEIGHT_WIDTH <= 4 &&
+                                         (MULTIPLIER_STYLE == 1 || (MULTIPLIER_STYLE == 0 && INPUT_WIDTH <= 8)));
   // Magnitudes select a multiple of the element, and the signs are left to the adders.
-  localparam bit          MAGNITUDES    = WEIGHT_KIND == 3;
+  localparam bit          MAGNITUDES   = WEIGHT_KIND == 3;
   // With signs for weights and bits for elements a product is a bit, and a sum of products a count of ones.
-  localparam bit          COUNTS        = WEIGHT_KIND == 1 && INPUT_WIDTH == 1 && !INPUT_SIGNED && SUM_WIDTH > 1;
-  localparam bit          LATE_ADDRESS  = DIGITS || MULTIPLIER_STYLE == 1;
-
-  // Rows that share a DSP block: as many as fit into its wider factor, each a product's width above the one below. The sum
-  // of their weights can be one bit wider than the highest of them: where that is the least number and the rest negative.
-  localparam int unsigned FITTING       = (DSP_WIDTH > WEIGHT_WIDTH) ? (DSP_WIDTH - WEIGHT_WIDTH - 1) / EXACT_WIDTH + 1 : 1;
-  localparam int unsigned PACK          = (DIGITS || MULTIPLIER_STYLE == 1) ? 1 : (FITTING < PE) ? FITTING : PE;
-  localparam int unsigned PACKS         = (PE + PACK - 1) / PACK;
-  localparam int unsigned PACKED_WIDTH  = (PACK - 1) * EXACT_WIDTH + WEIGHT_WIDTH + ((PACK > 1) ? 1 : 0);
+  localparam bit          COUNTS       = WEIGHT_KIND == 1 && INPUT_WIDTH == 1 && !INPUT_SIGNED && SUM_WIDTH > 1;
+  localparam bit          LATE_ADDRESS = DIGITS || MULTIPLIER_STYLE == 1;
 
   // Cycles from a step to its sum over the columns (three to the operands, two to the products), and to the result.
   localparam int unsigned TREE_STAGES  = ($clog2(SIMD) + ADDER_LEVELS - 1) / ADDER_LEVELS;
@@ -183,38 +173,11 @@ module matrix_vector_unit #(
     .address (weight_address),
     .data    (weight_word)
   );
-  // The third cycle: before the memory it costs few registers; but a DSP block wants a register beside it.
-  /* verilator lint_off UNUSEDSIGNAL */  // the last rows may be fewer than share a block elsewhere
-  logic [PACKS*SIMD*PACKED_WIDTH-1:0] operands;
-  /* verilator lint_on UNUSEDSIGNAL */
+  // The third cycle: before the memory it costs few registers; where it has to be a register of the weights, it is with the multipliers.
   if (LATE_ADDRESS) begin : g_address_register
     always_ff @(posedge clk) weight_address <= step;
-    assign operands = weight_word;
-  end else begin : g_weight_register
+  end else begin : g_address_wire
     assign weight_address = step;
-    logic [PACKS*SIMD*PACKED_WIDTH-1:0] packed_word;
-    for (genvar q = 0; q < PACKS; q++) begin : g_pack
-      for (genvar s = 0; s < SIMD; s++) begin : g_column
-        // The sum of the rows' weights, each a product's width above the one below: an adder a row that shares.
-        for (genvar i = 0; i < PACK; i++) begin : g_weight
-          localparam int unsigned WIDTH = i * EXACT_WIDTH + WEIGHT_WIDTH + ((i > 0) ? 1 : 0);
-          logic signed [WIDTH-1:0]        sum;
-          logic signed [WEIGHT_WIDTH-1:0] weight;
-          if (q * PACK + i < PE) begin : g_row
-            assign weight = weight_word[((q*PACK+i)*SIMD+s)*WEIGHT_WIDTH +: WEIGHT_WIDTH];
-          end else begin : g_none
-            assign weight = '0;
-          end
-          if (i == 0) begin : g_lowest
-            assign sum = weight;
-          end else begin : g_above
-            assign sum = (WIDTH'(weight) <<< (i * EXACT_WIDTH)) + WIDTH'(g_weight[i-1].sum);
-          end
-        end
-        assign packed_word[(q*SIMD+s)*PACKED_WIDTH +: PACKED_WIDTH] = g_weight[PACK-1].sum;
-      end
-    end
-    (* keep = "true" *) always_ff @(posedge clk) operands <= packed_word;
   end
 
   logic [SIMD*INPUT_WIDTH-1:0] arriving;
@@ -250,324 +213,66 @@ module matrix_vector_unit #(
     assign subtracts = '0;
   end
   if (COUNTS) begin : g_counts
-    // The sum over the columns is the ones among the elements, less twice those whose weight is negative. The ones are
-    // counted once for several rows. For elements of -1 and +1, told apart by a bit, this is the count behind XNOR gates,
-    // but for a constant (passes/encode_signs.py).
-    localparam int unsigned TRIPLES    = (SIMD + 2) / 3;
-    localparam int unsigned TREE       = ($clog2(TRIPLES) + ADDER_LEVELS - 1) / ADDER_LEVELS;
-    localparam int unsigned SPARE      = TREE_STAGES - TREE;  // cycles that a tree over single bits would take longer
-    localparam int unsigned FULL_COUNT = $clog2(SIMD + 1) + 1;
-    // Two's complement of one bit above a triple's count; and modular from there on, as all sums are.
-    localparam int unsigned LEAF_WIDTH  = (SUM_WIDTH < 3) ? SUM_WIDTH : 3;
-    localparam int unsigned COUNT_WIDTH = (SUM_WIDTH < FULL_COUNT) ? SUM_WIDTH : (FULL_COUNT < LEAF_WIDTH) ? LEAF_WIDTH : FULL_COUNT;
-    // Rows that share the count of all ones, and the elements.
-    localparam int unsigned SHARE       = 8;
-
-    for (genvar c = 0; c < (PE + SHARE - 1) / SHARE; c++) begin : g_share
-      (* keep = "true" *) logic [SIMD-1:0] ones;
-      (* keep = "true" *) always_ff @(posedge clk) ones <= elements;
-      localparam int unsigned ROWS = (PE - c * SHARE < SHARE) ? PE - c * SHARE : SHARE;
-      logic [COUNT_WIDTH-1:0] all;
-      // Counter `ROWS` counts all ones, the others those of their row.
-      for (genvar r = 0; r <= ROWS; r++) begin : g_count
-        logic [3*TRIPLES-1:0]          bits;
-        logic [TRIPLES*LEAF_WIDTH-1:0] triples;
-        logic [COUNT_WIDTH-1:0]        count;
-        logic [COUNT_WIDTH-1:0]        delayed [SPARE+1];
-        if (r == ROWS) begin : g_all
-          assign bits = (3 * TRIPLES)'(ones);
-        end else begin : g_row
-          assign bits = (3 * TRIPLES)'(ones & operands[(c*SHARE+r)*SIMD +: SIMD]);
-        end
-        for (genvar t = 0; t < TRIPLES; t++) begin : g_triple
-          always_ff @(posedge clk)
-            triples[t*LEAF_WIDTH +: LEAF_WIDTH] <=
-                LEAF_WIDTH'(bits[3*t]) + LEAF_WIDTH'(bits[3*t+1]) + LEAF_WIDTH'(bits[3*t+2]);
-        end
-        adder_tree #(
-          .OPERANDS        (TRIPLES),
-          .OPERAND_WIDTH   (LEAF_WIDTH),
-          .SUM_WIDTH       (COUNT_WIDTH),
-          .LEVELS_PER_STAGE(ADDER_LEVELS)
-        ) u_tree (
-          .clk     (clk),
-          .operands(triples),
-          .sum     (count)
-        );
-        assign delayed[0] = count;
-        for (genvar d = 1; d <= SPARE; d++) begin : g_delay
-          always_ff @(posedge clk) delayed[d] <= delayed[d-1];
-        end
-        if (r == ROWS) begin : g_share_count
-          assign all = delayed[SPARE];
-        end else begin : g_sum
-          always_ff @(posedge clk)
-            sums[(c*SHARE+r)*SUM_WIDTH +: SUM_WIDTH] <=
-                SUM_WIDTH'($signed(all)) - (SUM_WIDTH'($signed(delayed[SPARE])) << 1);
-        end
-      end
-    end
+    column_sum_counts #(
+      .SIMD        (SIMD),
+      .PE          (PE),
+      .SUM_WIDTH   (SUM_WIDTH),
+      .ADDER_LEVELS(ADDER_LEVELS)
+    ) u_columns (
+      .clk     (clk),
+      .elements(elements),
+      .weights (weight_word),
+      .sums    (sums)
+    );
   end else if (MAGNITUDES) begin : g_magnitudes
-    // A magnitude selects 0, 1, 2 or 3 times the element. One tree adds and subtracts, and the sign of the whole sum, that of
-    // column lane 0, is left to the accumulator: where there is none, an adder is needed for it.
-    localparam int unsigned SPAN  = FACTOR_WIDTH + 2;                          // bits of every multiple
-    localparam int unsigned WIDTH = (SPAN < SUM_WIDTH) ? SPAN : SUM_WIDTH;     // bits of a product
-    // Rows that share the multiples: more would be too far apart.
-    localparam int unsigned SHARE = 8;
-
-    for (genvar c = 0; c < (PE + SHARE - 1) / SHARE; c++) begin : g_share
-      logic [SIMD*SPAN-1:0] once;
-      logic [SIMD*SPAN-1:0] thrice;
-      for (genvar s = 0; s < SIMD; s++) begin : g_column
-        logic signed [FACTOR_WIDTH-1:0] factor;
-        logic signed [SPAN-1:0]         value;
-        if (INPUT_SIGNED) begin : g_signed
-          assign factor = elements[s*INPUT_WIDTH +: INPUT_WIDTH];
-        end else begin : g_unsigned
-          assign factor = {1'b0, elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
-        end
-        assign value = SPAN'(factor);
-        // The attribute keeps a tool from merging the copies (Yosys looks for it on the process, others on the register).
-        (* keep = "true" *) always_ff @(posedge clk) once[s*SPAN +: SPAN] <= value;
-        always_ff @(posedge clk) thrice[s*SPAN +: SPAN] <= value + (value <<< 1);
-      end
-    end
-
-    for (genvar p = 0; p < PE; p++) begin : g_row
-      logic [SIMD*WIDTH-1:0] products;
-      logic [SIMD-1:0]       signs;
-      logic [SUM_WIDTH-1:0]  sum;
-      for (genvar s = 0; s < SIMD; s++) begin : g_column
-        /* verilator lint_off UNUSEDSIGNAL */  // sums are modular: bits above theirs have no influence
-        logic [SPAN-1:0] once;
-        logic [SPAN-1:0] product;
-        /* verilator lint_on UNUSEDSIGNAL */
-        logic [SPAN-1:0] thrice;
-        logic [1:0]      magnitude;
-        assign once      = g_share[p/SHARE].once[s*SPAN +: SPAN];
-        assign thrice    = g_share[p/SHARE].thrice[s*SPAN +: SPAN];
-        assign magnitude = operands[(p*SIMD+s)*WEIGHT_WIDTH +: 2];
-        assign product   = magnitude[1] ? (magnitude[0] ? thrice : once << 1) : (magnitude[0] ? once : '0);
-        always_ff @(posedge clk) begin
-          products[s*WIDTH +: WIDTH] <= product[WIDTH-1:0];
-          signs[s]                   <= operands[(p*SIMD+s)*WEIGHT_WIDTH+2];
-        end
-      end
-      add_subtract_tree #(
-        .OPERANDS        (SIMD),
-        .OPERAND_WIDTH   (WIDTH),
-        .SUM_WIDTH       (SUM_WIDTH),
-        .LEVELS_PER_STAGE(ADDER_LEVELS)
-      ) u_tree (
-        .clk     (clk),
-        .subtract(signs),
-        .operands(products),
-        .sum     (sum)
-      );
-      logic [TREE_STAGES:0] negative;  // bit k: after k stages of the tree
-      assign negative[0] = signs[0];
-      for (genvar k = 1; k <= TREE_STAGES; k++) begin : g_delay
-        always_ff @(posedge clk) negative[k] <= negative[k-1];
-      end
-      if (SF > 1) begin : g_accumulated
-        always_ff @(posedge clk) begin
-          sums[p*SUM_WIDTH +: SUM_WIDTH] <= sum;
-          subtracts[p]                   <= negative[TREE_STAGES];
-        end
-      end else begin : g_alone
-        logic [SUM_WIDTH-1:0] signed_sum;
-        add_subtract #(
-          .WIDTH(SUM_WIDTH)
-        ) u_sign (
-          .a       ('0),
-          .b       (sum),
-          .subtract(negative[TREE_STAGES]),
-          .result  (signed_sum)
-        );
-        always_ff @(posedge clk) sums[p*SUM_WIDTH +: SUM_WIDTH] <= signed_sum;
-        assign subtracts[p] = 1'b0;
-      end
-    end
+    column_sum_magnitudes #(
+      .SIMD        (SIMD),
+      .PE          (PE),
+      .INPUT_WIDTH (INPUT_WIDTH),
+      .INPUT_SIGNED(INPUT_SIGNED),
+      .SUM_WIDTH   (SUM_WIDTH),
+      .SIGNED_SUMS (SF == 1),
+      .ADDER_LEVELS(ADDER_LEVELS)
+    ) u_columns (
+      .clk      (clk),
+      .elements (elements),
+      .weights  (weight_word),
+      .sums     (sums),
+      .subtracts(subtracts)
+    );
   end else if (DIGITS) begin : g_digits
-    // A digit of a weight selects a multiple of the element: 0, 1, 2 or 3 times (lower digit), or 0, 1, -2 or -1 times
-    // (upper digit, which has the weight's sign). The multiples are made once for several rows, so that a row has but
-    // a multiplexer a digit and column, and a tree of adders a digit; its two sums are added last. That takes somewhat
-    // fewer LUTs than multipliers made of adders (5 % of the whole 16-64-32-5 network of benchmarks/finn_rtl.py).
-    localparam int unsigned LOW_BITS   = (WEIGHT_WIDTH > 2) ? WEIGHT_WIDTH - 2 : 0;  // of a weight, in the lower digit
-    localparam int unsigned HIGH_BITS  = WEIGHT_WIDTH - LOW_BITS;
-    localparam int unsigned DIGIT_SPAN = FACTOR_WIDTH + 2;                           // bits of every multiple
-    localparam int unsigned HIGH_SUM   = (SUM_WIDTH > LOW_BITS) ? SUM_WIDTH - LOW_BITS : 1;
-    localparam int unsigned LOW_WIDTH  = (DIGIT_SPAN < SUM_WIDTH) ? DIGIT_SPAN : SUM_WIDTH;
-    localparam int unsigned HIGH_WIDTH = (DIGIT_SPAN < HIGH_SUM) ? DIGIT_SPAN : HIGH_SUM;
-    // Rows that share the multiples: more would be too far apart.
-    localparam int unsigned SHARE      = 8;
-
-    for (genvar c = 0; c < (PE + SHARE - 1) / SHARE; c++) begin : g_share
-      logic [SIMD*DIGIT_SPAN-1:0] once;
-      logic [SIMD*DIGIT_SPAN-1:0] negated;
-      /* verilator lint_off UNUSEDSIGNAL */  // only a lower digit of two bits has it
-      logic [SIMD*DIGIT_SPAN-1:0] thrice;
-      /* verilator lint_on UNUSEDSIGNAL */
-      for (genvar s = 0; s < SIMD; s++) begin : g_column
-        logic signed [FACTOR_WIDTH-1:0] factor;
-        logic signed [DIGIT_SPAN-1:0]   value;
-        if (INPUT_SIGNED) begin : g_signed
-          assign factor = elements[s*INPUT_WIDTH +: INPUT_WIDTH];
-        end else begin : g_unsigned
-          assign factor = {1'b0, elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
-        end
-        assign value = DIGIT_SPAN'(factor);
-        // The attribute keeps a tool from merging the copies (Yosys looks for it on the process, others on the register).
-        (* keep = "true" *) always_ff @(posedge clk) once[s*DIGIT_SPAN +: DIGIT_SPAN] <= value;
-        always_ff @(posedge clk) begin
-          negated[s*DIGIT_SPAN +: DIGIT_SPAN] <= -value;
-          thrice[s*DIGIT_SPAN +: DIGIT_SPAN]  <= value + (value <<< 1);
-        end
-      end
-    end
-
-    for (genvar p = 0; p < PE; p++) begin : g_row
-      logic [SIMD*HIGH_WIDTH-1:0] high_products;
-      /* verilator lint_off UNUSEDSIGNAL */  // sums of two bits or less do not see the upper digits
-      logic [HIGH_SUM-1:0]        high_sum;
-      /* verilator lint_on UNUSEDSIGNAL */
-      for (genvar s = 0; s < SIMD; s++) begin : g_column
-        /* verilator lint_off UNUSEDSIGNAL */  // sums are modular: bits above theirs have no influence
-        logic [DIGIT_SPAN-1:0] once;
-        logic [DIGIT_SPAN-1:0] negated;
-        logic [DIGIT_SPAN-1:0] product;
-        /* verilator lint_on UNUSEDSIGNAL */
-        logic [HIGH_BITS-1:0]  digit;
-        assign once    = g_share[p/SHARE].once[s*DIGIT_SPAN +: DIGIT_SPAN];
-        assign negated = g_share[p/SHARE].negated[s*DIGIT_SPAN +: DIGIT_SPAN];
-        assign digit   = operands[(p*SIMD+s)*WEIGHT_WIDTH+LOW_BITS +: HIGH_BITS];
-        if (WEIGHT_KIND == 1) begin : g_sign
-          assign product = digit[0] ? negated : once;
-        end else if (WEIGHT_KIND == 2) begin : g_ternary
-          assign product = digit[0] ? (digit[1] ? negated : once) : '0;
-        end else if (HIGH_BITS == 2) begin : g_two_bits
-          assign product = digit[1] ? (digit[0] ? negated : negated << 1) : (digit[0] ? once : '0);
-        end else begin : g_one_bit
-          assign product = digit[0] ? negated : '0;
-        end
-        always_ff @(posedge clk) high_products[s*HIGH_WIDTH +: HIGH_WIDTH] <= product[HIGH_WIDTH-1:0];
-      end
-      adder_tree #(
-        .OPERANDS        (SIMD),
-        .OPERAND_WIDTH   (HIGH_WIDTH),
-        .SUM_WIDTH       (HIGH_SUM),
-        .LEVELS_PER_STAGE(ADDER_LEVELS)
-      ) u_high_tree (
-        .clk     (clk),
-        .operands(high_products),
-        .sum     (high_sum)
-      );
-
-      if (LOW_BITS == 0) begin : g_one_digit
-        always_ff @(posedge clk) sums[p*SUM_WIDTH +: SUM_WIDTH] <= high_sum;
-      end else begin : g_two_digits
-        logic [SIMD*LOW_WIDTH-1:0] low_products;
-        logic [SUM_WIDTH-1:0]      low_sum;
-        for (genvar s = 0; s < SIMD; s++) begin : g_column
-          /* verilator lint_off UNUSEDSIGNAL */  // sums are modular: bits above theirs have no influence
-          logic [DIGIT_SPAN-1:0] once;
-          logic [DIGIT_SPAN-1:0] product;
-          /* verilator lint_on UNUSEDSIGNAL */
-          logic [LOW_BITS-1:0]   digit;
-          assign once  = g_share[p/SHARE].once[s*DIGIT_SPAN +: DIGIT_SPAN];
-          assign digit = operands[(p*SIMD+s)*WEIGHT_WIDTH +: LOW_BITS];
-          if (LOW_BITS == 2) begin : g_two_bits
-            logic [DIGIT_SPAN-1:0] thrice;
-            assign thrice  = g_share[p/SHARE].thrice[s*DIGIT_SPAN +: DIGIT_SPAN];
-            assign product = digit[1] ? (digit[0] ? thrice : once << 1) : (digit[0] ? once : '0);
-          end else begin : g_one_bit
-            assign product = digit[0] ? once : '0;
-          end
-          always_ff @(posedge clk) low_products[s*LOW_WIDTH +: LOW_WIDTH] <= product[LOW_WIDTH-1:0];
-        end
-        adder_tree #(
-          .OPERANDS        (SIMD),
-          .OPERAND_WIDTH   (LOW_WIDTH),
-          .SUM_WIDTH       (SUM_WIDTH),
-          .LEVELS_PER_STAGE(ADDER_LEVELS)
-        ) u_low_tree (
-          .clk     (clk),
-          .operands(low_products),
-          .sum     (low_sum)
-        );
-        if (SUM_WIDTH > LOW_BITS) begin : g_add
-          // The lowest bits come from the lower digits alone.
-          always_ff @(posedge clk) begin
-            sums[p*SUM_WIDTH +: LOW_BITS]                    <= low_sum[LOW_BITS-1:0];
-            sums[p*SUM_WIDTH+LOW_BITS +: SUM_WIDTH-LOW_BITS] <= high_sum + low_sum[SUM_WIDTH-1:LOW_BITS];
-          end
-        end else begin : g_low_alone
-          always_ff @(posedge clk) sums[p*SUM_WIDTH +: SUM_WIDTH] <= low_sum;
-        end
-      end
-    end
+    column_sum_digits #(
+      .SIMD        (SIMD),
+      .PE          (PE),
+      .INPUT_WIDTH (INPUT_WIDTH),
+      .INPUT_SIGNED(INPUT_SIGNED),
+      .WEIGHT_WIDTH(WEIGHT_WIDTH),
+      .WEIGHT_KIND (WEIGHT_KIND),
+      .SUM_WIDTH   (SUM_WIDTH),
+      .ADDER_LEVELS(ADDER_LEVELS)
+    ) u_columns (
+      .clk     (clk),
+      .elements(elements),
+      .weights (weight_word),
+      .sums    (sums)
+    );
   end else begin : g_multipliers
-    for (genvar q = 0; q < PACKS; q++) begin : g_pack
-      localparam int unsigned ROWS = (PE - q * PACK < PACK) ? PE - q * PACK : PACK;
-      // Elements of the rows' own, next to their multipliers: rows are far apart where they are large. The attribute keeps a
-      // tool from merging the copies (Yosys looks for it on the process, others on the register).
-      (* keep = "true" *) logic [SIMD*INPUT_WIDTH-1:0] row_elements;
-      (* keep = "true" *) always_ff @(posedge clk) row_elements <= elements;
-      logic [ROWS*SIMD*PRODUCT_WIDTH-1:0] products;  // row by row
-      for (genvar s = 0; s < SIMD; s++) begin : g_column
-        logic signed [FACTOR_WIDTH-1:0] factor;
-        if (INPUT_SIGNED) begin : g_signed
-          assign factor = row_elements[s*INPUT_WIDTH +: INPUT_WIDTH];
-        end else begin : g_unsigned
-          assign factor = {1'b0, row_elements[s*INPUT_WIDTH +: INPUT_WIDTH]};
-        end
-        if (ROWS == 1) begin : g_single
-          logic signed [WEIGHT_WIDTH-1:0] weight;
-          assign weight = operands[(q*SIMD+s)*PACKED_WIDTH +: WEIGHT_WIDTH];
-          multiplier #(
-            .A_WIDTH      (FACTOR_WIDTH),
-            .B_WIDTH      (WEIGHT_WIDTH),
-            .PRODUCT_WIDTH(PRODUCT_WIDTH),
-            .STYLE        (MULTIPLIER_STYLE)
-          ) u_multiplier (
-            .clk    (clk),
-            .a      (factor),
-            .b      (weight),
-            .product(products[s*PRODUCT_WIDTH +: PRODUCT_WIDTH])
-          );
-        end else begin : g_packed
-          localparam int unsigned WIDTH = (ROWS - 1) * EXACT_WIDTH + WEIGHT_WIDTH + 1;
-          logic [ROWS*PRODUCT_WIDTH-1:0] column_products;
-          packed_multiplier #(
-            .COUNT        (ROWS),
-            .A_WIDTH      (FACTOR_WIDTH),
-            .B_WIDTH      (WEIGHT_WIDTH),
-            .PRODUCT_WIDTH(PRODUCT_WIDTH)
-          ) u_multiplier (
-            .clk     (clk),
-            .a       (factor),
-            .packed_b(operands[(q*SIMD+s)*PACKED_WIDTH +: WIDTH]),
-            .products(column_products)
-          );
-          for (genvar r = 0; r < ROWS; r++) begin : g_row
-            assign products[(r*SIMD+s)*PRODUCT_WIDTH +: PRODUCT_WIDTH] =
-                column_products[r*PRODUCT_WIDTH +: PRODUCT_WIDTH];
-          end
-        end
-      end
-      for (genvar r = 0; r < ROWS; r++) begin : g_row
-        adder_tree #(
-          .OPERANDS        (SIMD),
-          .OPERAND_WIDTH   (PRODUCT_WIDTH),
-          .SUM_WIDTH       (SUM_WIDTH),
-          .LEVELS_PER_STAGE(ADDER_LEVELS)
-        ) u_adder_tree (
-          .clk     (clk),
-          .operands(products[r*SIMD*PRODUCT_WIDTH +: SIMD*PRODUCT_WIDTH]),
-          .sum     (sums[(q*PACK+r)*SUM_WIDTH +: SUM_WIDTH])
-        );
-      end
-    end
+    column_sum_multipliers #(
+      .SIMD        (SIMD),
+      .PE          (PE),
+      .INPUT_WIDTH (INPUT_WIDTH),
+      .INPUT_SIGNED(INPUT_SIGNED),
+      .WEIGHT_WIDTH(WEIGHT_WIDTH),
+      .SUM_WIDTH   (SUM_WIDTH),
+      .STYLE       (MULTIPLIER_STYLE),
+      .DSP_WIDTH   (DSP_WIDTH),
+      .ADDER_LEVELS(ADDER_LEVELS)
+    ) u_columns (
+      .clk     (clk),
+      .elements(elements),
+      .weights (weight_word),
+      .sums    (sums)
+    );
   end
 
   // ---- Sums over the beats of a group ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def add_subtract(widths: Iterable[int], family: str) -> Bill:
 
 
 def adder_tree(operands: int, operand_width: int, sum_width: int, family: str, *, subtracts: bool = False) -> Bill:
-    """adder_tree with a register behind every level; subtracts: add_subtract_tree, which keeps the signs that are still needed too."""
+    """adder_tree with a register behind every level; subtracts: its SUBTRACTS, which keeps the signs that are still needed too."""
     bill, level, nodes = Bill(), 0, operands
     while nodes > 1:
         level += 1
