@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.branched_graphs import residual
 from toolchain.backends.base import make_plan
 from toolchain.build.tools import verilator
 from toolchain.errors import BuildFailed, Mismatch
@@ -252,6 +253,36 @@ def test_a_stall_and_a_broken_protocol_are_reported(tmp_path: Path) -> None:
     last = last_values(waveform)
     assert (last["relu0_tvalid"], last["relu0_tready"], last["act0_tvalid"]) == (1, 0, 0)
     assert last["s_axis_tdata"] == 0x111111  # six elements of four bits, all of them 1
+
+
+def test_a_deadlock_is_told_by_the_streams_of_forks_and_fifos(tmp_path: Path) -> None:
+    """A branch whose FIFO is too short for the convolution beside it: the fork cannot go on, and the join waits for ever."""
+    graph = residual()
+    plan = make_plan("rtl", graph, Target(cycles_per_frame=400))
+    plan.write(tmp_path / "plan")
+    top = tmp_path / "plan" / "rtl" / f"{plan.top}.sv"
+    text, count = re.subn(r"(stream_fifo #\(\s+\.DATA_WIDTH\(8\),\s+\.DEPTH)\(6\)", r"\1(2)", top.read_text())
+    assert count == 1
+    top.write_text(text)
+    library = build_simulation(tmp_path / "plan", plan.facts, tmp_path / "simulation", optimisation="-O0")
+    with library.start() as simulation, pytest.raises(BuildFailed) as error:
+        simulate(graph, simulation, library, np.zeros((20, 6, 6, 2), dtype=np.int64))
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("residual stalled: no beat moved any more after ")
+    for line in (
+        "s_axis: the source offers a beat, u_input_fork does not take it",
+        "input_fork_a: u_residual_pad1 waits, u_input_fork offers nothing",
+        "input_fork_b: u_input_fork offers a beat, u_input_branch does not take it",
+        "input_branch: u_input_branch offers a beat, u_residual_add4 does not take it",
+        "residual_narrow3: u_residual_add4 waits, u_residual_narrow3 offers nothing",
+    ):
+        assert f"  {line}" in lines, error.value
+    # The streams in the order of the network, each once.
+    assert [line.split(":")[0].strip() for line in lines[1:-1]] == [
+        "s_axis", *(stream for part in plan.facts["parts"] for stream in part["outputs"]), "m_axis",
+    ]  # fmt: skip
+    last = last_values(tmp_path / "simulation" / "stalled.vcd")
+    assert (last["input_fork_b_tvalid"], last["input_fork_b_tready"]) == (1, 0)
 
 
 def last_values(path: Path) -> dict[str, int]:

@@ -43,6 +43,19 @@ def compared_streams(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*facts["nodes"], *facts.get("inner_streams", ())]
 
 
+def _watched_streams(facts: Mapping[str, Any], capture: Collection[str] | None) -> list[str]:
+    """Identifiers of the streams inside the top module that a simulation gives access to, in network order.
+
+    Without `capture` all between two parts, those of FIFOs and forks with them: a stall has to be told where it is.
+    """
+    compared = [node["stream"] for node in compared_streams(facts)]
+    if capture is not None:
+        return [stream for stream in compared if stream in capture]
+    ports = {"s_axis", "m_axis"}
+    between = [stream for part in facts.get("parts", ()) for stream in part["outputs"] if stream not in ports]
+    return list(dict.fromkeys([*between, *compared]))
+
+
 def build_simulation(
     plan_folder: Path,
     facts: Mapping[str, Any],
@@ -57,13 +70,14 @@ def build_simulation(
     """Compile a design with the stream harness into `folder`, and load it.
 
     plan_folder: holds the sources and the memory files. facts: of the plan. sources: relative to plan_folder (default:
-    those of its files.f); a netlist with the same ports does as well; `simulation_options` of the facts go to Verilator. capture: streams inside the top module that can be
-    recorded (default: the output of every stage, and what else carries a node of the graph); () for a design that has none of them.
+    those of its files.f); a netlist with the same ports does as well; `simulation_options` of the facts go to Verilator. capture: of the
+    streams that carry a node of the graph, those that can be recorded (default: these and all other streams between two parts, which
+    the report and the waveform of a stall show); () for a design that has none of them.
     timeout_s: after which the compilation is stopped. The folder may be renamed afterwards; `load_simulation` opens it again. Raises BuildFailed, ToolNotFound.
     """
     if sources is None:
         sources = (plan_folder / "files.f").read_text().split()
-    streams = [node["stream"] for node in compared_streams(facts) if capture is None or node["stream"] in capture]
+    streams = _watched_streams(facts, capture)
     folder.mkdir(parents=True, exist_ok=True)
     top = facts["top"]
     probes = "".join(f"PROBE({top}__DOT__{stream})\n" for stream in streams)
