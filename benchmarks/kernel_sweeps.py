@@ -23,6 +23,8 @@ from pathlib import Path
 from benchmarks.common import ROOT, Row, version
 
 _CLOCK_NS = 10
+#: Of one test, four minutes long on a machine with nothing else to do: a busy one shall not cost the whole table.
+_TIMEOUT_S = 3600
 _INSTANCE = re.compile(r"^  (\w+) #\(", re.MULTILINE)
 
 
@@ -38,6 +40,7 @@ def run() -> Sequence[Row]:
         folder = Path(temporary) / "tests"
         command = [sys.executable, "-m", "pytest", "-q", "rtl_tests", "-m", "full", "-n", str(os.cpu_count() or 1)]
         command += ["--dist", "worksteal", f"--basetemp={folder}", "-o", "tmp_path_retention_policy=all"]
+        command += [f"--timeout={_TIMEOUT_S}"]
         done = subprocess.run(
             command, check=False, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
