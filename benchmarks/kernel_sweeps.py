@@ -68,9 +68,10 @@ def _read(folder: Path) -> dict[str, _Covered]:
     """Kernel -> what the records in the tests' folders say, by name."""
     covered: dict[str, _Covered] = {}
     for results in sorted(folder.rglob("results.xml")):
-        instances = Counter(_INSTANCE.findall((results.parent / "bench_top.sv").read_text()))
-        if not instances:  # of the network's bench, whose top is a network
+        top = results.parent / "bench_top.sv"
+        if not top.is_file():  # of the network's bench, whose top is a network
             continue
+        instances = Counter(_INSTANCE.findall(top.read_text()))
         found = covered.setdefault(instances.most_common(1)[0][0], _Covered())
         found.sets += instances.total()
         for test in ElementTree.parse(results).iter("testcase"):  # noqa: S314 (written by cocotb a moment ago)
