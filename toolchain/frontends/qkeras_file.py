@@ -298,7 +298,7 @@ def _h5_file(path: Path) -> Iterator[Any]:
     identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if identity not in _SOUND:
         h5py = _h5py()
-        crash = crash_of(lambda: _read_all(h5py, path))
+        crash = crash_of(lambda: _read_all(h5py, path), (__name__, read_whole_file.__name__, str(path.resolve())))
         if crash:
             raise ValueError(f"the HDF5 library crashes on it ({crash}): the file is damaged")
         _SOUND.add(identity)
@@ -308,6 +308,11 @@ def _h5_file(path: Path) -> Iterator[Any]:
 
 #: Files that have been read without a crash.
 _SOUND: set[tuple[int, ...]] = set()
+
+
+def read_whole_file(path: str) -> None:
+    """Read everything in an HDF5 file: what may crash. Also run by itself, in a process of its own."""
+    _read_all(_h5py(), Path(path))
 
 
 def _read_all(h5py: Any, path: Path) -> None:
