@@ -297,8 +297,9 @@ def _h5_file(path: Path) -> Iterator[Any]:
     status = path.stat()
     identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if identity not in _SOUND:
-        h5py = _h5py()
-        crash = crash_of(lambda: _read_all(h5py, path), (__name__, read_whole_file.__name__, str(path.resolve())))
+        _h5py()  # loaded here, so that a copy of this process has it
+        whole = str(path.resolve())
+        crash = crash_of(lambda: read_whole_file(whole), (__name__, read_whole_file.__name__, whole))
         if crash:
             raise ValueError(f"the HDF5 library crashes on it ({crash}): the file is damaged")
         _SOUND.add(identity)
@@ -312,10 +313,7 @@ _SOUND: set[tuple[int, ...]] = set()
 
 def read_whole_file(path: str) -> None:
     """Read everything in an HDF5 file: what may crash. Also run by itself, in a process of its own."""
-    _read_all(_h5py(), Path(path))
-
-
-def _read_all(h5py: Any, path: Path) -> None:
+    h5py = _h5py()
     with h5py.File(path, "r") as file:
         dict(file.attrs)
         _count(file)
